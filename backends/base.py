@@ -127,8 +127,7 @@ class Usage(NamedTuple):
     cached_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
+class Completion(NamedTuple):
     """A whole answer, or a refusal that came as one: it is paid for like any other and would be the same again.
 
     Attributes:

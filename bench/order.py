@@ -254,4 +254,4 @@ class _Played(Behind):
         sent = replace(request, model=self._target.model, sampling=sampling)
         reply = await super().complete(sent, time_limit=time_limit)
         self.usages.append(reply.completion.usage)
-        return reply._replace(completion=replace(reply.completion, text=self._world.answer(request)))
+        return reply._replace(completion=reply.completion._replace(text=self._world.answer(request)))

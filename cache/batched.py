@@ -82,14 +82,8 @@ class BatchedStore(Store):
         Finds what is stored: an answer that is still on its way there may yet turn out to be another process's.
         """
         self._require_open()
-        entries: dict[str, Entry] = {}
-        missing: list[str] = []
-        for key in keys:
-            entry = self._recent.get(key)
-            if entry is None:
-                missing.append(key)
-            else:
-                entries[key] = entry
+        entries = self._recent.get_many(keys)
+        missing = [key for key in keys if key not in entries]
         self._memory_hits += len(keys) - len(missing)
         if missing:
             missing = list(dict.fromkeys(missing))
@@ -136,6 +130,7 @@ class BatchedStore(Store):
 
     def _decode(self, records: Iterable[tuple[str, bytes | BadRecord]]) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
+        good: list[tuple[str, bytes]] = []
         for key, record in records:
             try:
                 if isinstance(record, BadRecord):
@@ -143,7 +138,8 @@ class BatchedStore(Store):
                 entries[key] = decode_entry(key, record)
             except BadRecord as error:
                 raise bad_entry(self._where, key, str(error)) from error
-            self._recent.add(key, record)
+            good.append((key, record))
+        self._recent.add_many(good)
         return entries
 
     def _require_open(self) -> None:

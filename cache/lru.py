@@ -15,11 +15,12 @@ V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """Forgets what was longest not asked for once all of it is over `max_bytes`."""
+    """Forgets what was longest not asked for once all of it is over `max_bytes`, each value `overhead` and its size."""
 
-    def __init__(self, max_bytes: int, size_of: Callable[[V], int]) -> None:
+    def __init__(self, max_bytes: int, size_of: Callable[[V], int], *, overhead: int = 0) -> None:
         self._max_bytes = max_bytes
         self._size_of = size_of
+        self._overhead = overhead
         self._bytes = 0
         # Not a plain dictionary: finding its first item takes the longer the more were taken out in front of it.
         self._values: OrderedDict[K, V] = OrderedDict()
@@ -34,13 +35,24 @@ class Recent(Generic[K, V]):
             self._values.move_to_end(key)
         return value
 
+    def get_many(self, keys: Iterable[K]) -> dict[K, V]:
+        """The values that are here; they are then the last to be forgotten."""
+        values = self._values
+        found = {key: values[key] for key in keys if key in values}
+        for key in found:
+            values.move_to_end(key)
+        return found
+
     def add(self, key: K, value: V) -> None:
         """Keep a value, and forget others for it where need be."""
-        if key in self._values:
-            return
-        self._values[key] = value
-        self._bytes += self._size_of(value)
-        while self._bytes > self._max_bytes:
+        self.add_many(((key, value),))
+
+    def add_many(self, items: Iterable[tuple[K, V]]) -> None:
+        """Keep values, and forget others for them where need be."""
+        new = {key: value for key, value in items if key not in self._values}
+        self._values.update(new)
+        self._bytes += sum(map(self._size_of, new.values()))
+        while self._bytes + self._overhead * len(self._values) > self._max_bytes:
             self._bytes -= self._size_of(self._values.popitem(last=False)[1])
 
     def forget(self, key: K) -> None:
@@ -56,28 +68,29 @@ class RecentEntries:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._records: Recent[str, bytes] = Recent(max_bytes, lambda record: OVERHEAD + len(record))
+        self._records: Recent[str, bytes] = Recent(max_bytes, len, overhead=OVERHEAD)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def get(self, key: str) -> Entry | None:
         """The entry if it is here; it is then the last to be forgotten."""
-        record = self._records.get(key)
-        if record is None:
-            return None
-        try:
-            return decode_entry(key, record)
-        except BadRecord:  # as nothing that was decoded before: whether the store has a better one by now, it may tell
-            self._records.forget(key)
-            return None
+        return self.get_many((key,)).get(key)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Entry]:
+        """The entries that are here; they are then the last to be forgotten."""
+        entries: dict[str, Entry] = {}
+        for key, record in self._records.get_many(keys).items():
+            try:
+                entries[key] = decode_entry(key, record)
+            except BadRecord:  # as nothing was that somebody asked for before: it is for the store to say so
+                self._records.forget(key)
+        return entries
 
     def add(self, key: str, record: bytes) -> None:
         """Keep the record of an entry, and forget others for it where need be."""
         self._records.add(key, record)
 
-    def add_all(self, records: Iterable[tuple[str, bytes]]) -> None:
-        """Keep records that nobody has looked at yet, by their keys."""
-        add = self._records.add
-        for key, record in records:
-            add(key, record)
+    def add_many(self, records: Iterable[tuple[str, bytes]]) -> None:
+        """Keep records that may not have been looked at yet, and forget others for them where need be."""
+        self._records.add_many(records)

@@ -281,22 +281,32 @@ class Gateway:
         """Look part of a batch up, and put what is missing on its way."""
         keys = keys_of(requests, positions)
         stored = await self._writer.look_up(tuple(dict.fromkeys(keys)))
-        hits: dict[int, Completion] = {}
-        keys_of_hits: list[str] = []
-        for position, key in zip(positions, keys, strict=True):
-            if (completion := stored.get(key)) is not None:
-                batch.put(position, completion, stored=True)
-                hits[position] = completion
-                keys_of_hits.append(key)
-                continue
-            flight = self._flights.get(key)
-            if flight is not None and flight in batch.positions:
-                batch.expect(flight, position)
-                _count_joined(batch.account, lane.name, key)
-                continue
-            batch.expect(self._join(key, requests[position], lane, batch, priority), position)
+        hits = {position: stored[key] for position, key in zip(positions, keys, strict=True) if key in stored}
+        batch.put_stored(hits)
+        if len(hits) < len(keys):
+            for position, key in zip(positions, keys, strict=True):
+                if position not in hits:
+                    self._wait_for(key, batch, requests, position, lane, priority)
+            keys = [key for key in keys if key in stored]
         if hits:
-            self._note_hits(requests, hits, keys_of_hits, lane=lane, account=batch.account)
+            self._note_hits(requests, hits, keys, lane=lane, account=batch.account)
+
+    def _wait_for(
+        self,
+        key: str,
+        batch: BatchWaiter,
+        requests: Sequence[Request],
+        position: int,
+        lane: LaneState,
+        priority: Priority,
+    ) -> None:
+        """Put one request of a batch on its way whose answer is not in the store."""
+        flight = self._flights.get(key)
+        if flight is not None and flight in batch.positions:
+            _count_joined(batch.account, lane.name, key)
+        else:
+            flight = self._join(key, requests[position], lane, batch, priority)
+        batch.expect(flight, position)
 
     def _admit(self, arrival: Arrival) -> None:
         """Put a single request on its way whose answer is not in the store."""

@@ -5,7 +5,7 @@ lane withdraws it.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context
 
 from metaspo.backends import Completion, RequestRejected
@@ -137,11 +137,12 @@ class BatchWaiter:
         else:
             self.positions[flight] = position
 
-    def put(self, position: int, result: Completion | RequestRejected, *, stored: bool) -> None:
-        """What came of one request."""
-        self.results[position] = result
-        if self._on_answer is not None:
-            self._on_answer(position, result, stored)
+    def put_stored(self, hits: Mapping[int, Completion]) -> None:
+        """What was in the store, by position."""
+        for position, completion in hits.items():
+            self.results[position] = completion
+            if self._on_answer is not None:
+                self._on_answer(position, completion, True)
 
     def asked(self, flight: Flight) -> int:
         """As many requests as it has equal ones."""
@@ -173,11 +174,11 @@ class BatchWaiter:
         self._wake()
 
     def _put(self, flight: Flight, result: Completion | RequestRejected) -> None:
-        position = self.positions.pop(flight, None)
-        if position is not None:
-            self.put(position, result, stored=flight.in_store)
-        for position in self._more.pop(flight, ()):
-            self.put(position, result, stored=flight.in_store)
+        first = self.positions.pop(flight, None)
+        for position in (*(() if first is None else (first,)), *self._more.pop(flight, ())):
+            self.results[position] = result
+            if self._on_answer is not None:
+                self._on_answer(position, result, flight.in_store)
         self._wake()
 
     def _wake(self) -> None:

@@ -100,7 +100,7 @@ def test_keys_of_plain_requests_are_those_they_always_had() -> None:
 )
 def test_records_are_written_as_they_always_were(record: bytes, reasoning: str) -> None:
     """Records of a version without `rest` are read, and an answer without one makes the same bytes."""
-    completion = replace(OLD_COMPLETION, reasoning=reasoning)
+    completion = OLD_COMPLETION._replace(reasoning=reasoning)
     entry = Entry(completion=completion, model="m", revision="r", run="run", created=2e9)
     assert decode_entry(OLD_KEY, record) == entry
     assert encode_entry(OLD_KEY, entry) == record
@@ -242,7 +242,7 @@ def test_tool_calls_that_came_in_pieces_are_put_together() -> None:
 def test_an_answer_is_given_on_as_clients_expect_it() -> None:
     """Whole or as a stream, the same: text, thinking, tool calls, reason, tokens."""
     message = {"role": "assistant", "content": "yes", "reasoning_content": "hm", "tool_calls": [TOOL_CALL]}
-    completions = [answered(message, "tool_calls"), replace(OLD_COMPLETION, text="no")]
+    completions = [answered(message, "tool_calls"), OLD_COMPLETION._replace(text="no")]
     body = chat_answer(completions, model="m", answer_id="x", created=1)
     assert [choice["message"]["content"] for choice in body["choices"]] == ["yes", "no"]
     assert body["choices"][0]["message"] == message
@@ -263,7 +263,7 @@ def test_an_answer_is_given_on_as_clients_expect_it() -> None:
 def test_log_probabilities_come_once_with_what_they_are_of(text: str) -> None:
     """With the text, or with the end where there is none; never with the role alone."""
     likely = {"content": [{"token": "yes", "logprob": -0.5}]}
-    completions = [replace(OLD_COMPLETION, text=text, rest=json.dumps({"logprobs": likely})), OLD_COMPLETION]
+    completions = [OLD_COMPLETION._replace(text=text, rest=json.dumps({"logprobs": likely})), OLD_COMPLETION]
     body = chat_answer(completions, model="m", answer_id="x", created=1)
     assert [choice["logprobs"] for choice in body["choices"]] == [likely, None]
     events = list(chat_events(completions, model="m", answer_id="x", created=1, include_usage=False))
@@ -433,7 +433,7 @@ def test_of_several_answers_everything_is_counted_once_and_the_prompt_of_each(
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert usage["prompt_tokens_details"] == {"cached_tokens": 3 * len(answers)}
     assert usage.get("completion_tokens_details") == (None if details is None else {"reasoning_tokens": details})
-    odd = replace(answers[0], rest='{"usage": {"completion_tokens_details": {"reasoning_tokens": "many"}}}')
+    odd = answers[0]._replace(rest='{"usage": {"completion_tokens_details": {"reasoning_tokens": "many"}}}')
     assert "completion_tokens_details" not in chat_answer([odd], model="m", answer_id="x", created=1)["usage"]
 
 

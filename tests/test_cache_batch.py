@@ -5,7 +5,6 @@ import math
 import sqlite3
 from collections.abc import Coroutine, Mapping
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ async def test_what_cannot_be_written_fails_alone(tmp_path: Path) -> None:
     """The others of its batch are kept, and the store can be closed."""
     names = ("before", "broken", "after")
     entries = {make_key(name): make_entry(name) for name in names}
-    completion = replace(make_entry().completion, latency=math.inf)
+    completion = make_entry().completion._replace(latency=math.inf)
     entries[make_key("broken")] = make_entry()._replace(completion=completion)
     async with DiskStore(tmp_path / "cache") as store:
         kept = await store.put_many(entries)

@@ -4,7 +4,6 @@ import gzip
 import json
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -65,7 +64,7 @@ async def folder(tmp_path: Path) -> Path:
 async def test_info_adds_up(folder: Path) -> None:
     """Entries and tokens are summed for each model and run."""
     big = make_entry(model="a", run="first")._replace(revision="r3")
-    big = big._replace(completion=replace(big.completion, usage=Usage(1_000, 100, 10)))
+    big = big._replace(completion=big.completion._replace(usage=Usage(1_000, 100, 10)))
     await keep(folder, {make_key("big"): big})
     info = cache_info(DiskMaintenance(folder))
     assert (info.entries, info.bad, info.format) == (5, 0, 1)

@@ -2,7 +2,6 @@
 
 import math
 import zlib
-from dataclasses import replace
 from typing import cast
 
 import orjson
@@ -65,9 +64,9 @@ def test_record_of_another_key_is_refused() -> None:
 @pytest.mark.parametrize(
     "completion",
     [
-        replace(make_entry().completion, latency=math.nan),
-        replace(make_entry().completion, usage=Usage(True, 1)),
-        replace(make_entry().completion, text=cast("str", None)),
+        make_entry().completion._replace(latency=math.nan),
+        make_entry().completion._replace(usage=Usage(True, 1)),
+        make_entry().completion._replace(text=cast("str", None)),
     ],
     ids=["no number", "no count", "no text"],
 )
@@ -83,7 +82,7 @@ def test_texts_and_numbers_of_other_kinds_are_kept() -> None:
     class Text(str):
         __slots__ = ()
 
-    entry = make_entry()._replace(completion=replace(make_entry().completion, text=Text("yes")))
+    entry = make_entry()._replace(completion=make_entry().completion._replace(text=Text("yes")))
     assert decode_entry(KEY, encode_entry(KEY, entry)) == entry
 
 
@@ -143,5 +142,5 @@ def test_a_record_from_before_reasoning_was_kept_is_read_as_it_was_written() -> 
 def test_reasoning_is_kept_where_there_is_some() -> None:
     """Under the same key: it is part of the answer, not of the question."""
     entry = make_entry()
-    entry = entry._replace(completion=replace(entry.completion, reasoning="First, 2 and 2 is 4."))
+    entry = entry._replace(completion=entry.completion._replace(reasoning="First, 2 and 2 is 4."))
     assert decode_entry(KEY, encode_entry(KEY, entry)).completion.reasoning == "First, 2 and 2 is 4."

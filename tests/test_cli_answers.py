@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -182,7 +181,7 @@ def test_an_answer_is_told_as_it_was_read() -> None:
     assert read_as(read) == "yes"
     failed = Outcome(example=example, status=Status.FAILED, reason="too long")
     assert read_as(failed) == "no answer: too long"
-    words = {read_as(None), read_as(replace(read, prediction=None)), read_as(failed), read_as(read)}
+    words = {read_as(None), read_as(read._replace(prediction=None)), read_as(failed), read_as(read)}
     assert len(words) == 4
 
 

@@ -189,7 +189,7 @@ def test_a_score_is_journaled_with_why_its_pair_cannot_be_selected(refused: int 
 
 
 def test_a_grade_between_wrong_and_right_is_a_failure_to_learn_from() -> None:
-    partial, right = (replace(outcomes(RIGHT)[0], grade=grade) for grade in (0.5, 1.0))
+    partial, right = (outcomes(RIGHT)[0]._replace(grade=grade) for grade in (0.5, 1.0))
     found = replace(card(RIGHT, RIGHT), outcomes=(partial, right))
     assert [failure.example for failure in found.failures] == [partial.example]
 

@@ -182,4 +182,4 @@ def test_a_program_that_raises_on_every_example_stops_a_run_with_what_it_raised(
     with pytest.raises(TaskError) as stopped:
         require_answers([card])
     assert str(stopped.value) == f"task 'a': on every train example {raised} ({where})"
-    require_answers([replace(card, outcomes=(broken, replace(broken, broken=False)))])
+    require_answers([replace(card, outcomes=(broken, broken._replace(broken=False)))])

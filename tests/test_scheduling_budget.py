@@ -87,7 +87,7 @@ class ByteServer(Server):
         reply = await super().complete(request, time_limit=time_limit)
         size = len(request.messages[-1].content.encode())
         usage = Usage(size, request.sampling.max_tokens or 0) if size > 100 else Usage(10, 5)
-        return reply._replace(completion=replace(reply.completion, usage=usage))
+        return reply._replace(completion=reply.completion._replace(usage=usage))
 
 
 @pytest.mark.parametrize("letter", ["x", "字"])
@@ -116,7 +116,7 @@ class UnlimitedServer(Server):
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         reply = await super().complete(request, time_limit=time_limit)
-        return reply._replace(completion=replace(reply.completion, usage=Usage(10, 500)))
+        return reply._replace(completion=reply.completion._replace(usage=Usage(10, 500)))
 
 
 @pytest.mark.parametrize("refused", [0, 1])

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import replace
 from math import inf
 
 import pytest
@@ -790,7 +789,7 @@ def test_what_answers_have_taken_is_expected_of_the_next_ones() -> None:
         expected.append((rig.state.books.expected_tokens(call.flight), call.funds.at_most.tokens))
         reply = answer("x")
         usage = Usage(prompt_tokens=5_000, completion_tokens=5)
-        rig.state.landed(call, reply._replace(completion=replace(reply.completion, usage=usage)), number)
+        rig.state.landed(call, reply._replace(completion=reply.completion._replace(usage=usage)), number)
         rig.state.stored()
     assert expected[0][0] < 1_000 < expected[1][0] <= expected[2][0]
     assert expected[0][1] < 5_000 <= expected[1][1]

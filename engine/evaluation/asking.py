@@ -199,7 +199,7 @@ class ByProgram:
         if isinstance(returned, Raised):
             return Broken(f"the program failed: {returned}")
         if isinstance(returned, Completion):
-            return replace(returned, usage=run.usage)
+            return returned._replace(usage=run.usage)
         if isinstance(returned, str):
             return Completion(text=returned, finish_reason="stop", usage=run.usage, latency=0.0)
         raise ProgramError(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from metaspo.engine.evaluation.asking import Answered, Base, asking_of
 from metaspo.engine.evaluation.grading import grading_of
-from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, score_of_answered
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, refusal_in, score_of_answered
 from metaspo.engine.gather import gatherer
 from metaspo.engine.journal import events
 from metaspo.engine.prompts import PromptPair
@@ -52,10 +52,7 @@ class Evaluation:
     @property
     def refusal(self) -> str:
         """The first example that the server refused, and why; "" if there is none: such a pair cannot be selected."""
-        for outcome in self._outcomes:
-            if outcome is not None and outcome.status is Status.FAILED:
-                return f"{outcome.example.where}: {outcome.reason}"
-        return ""
+        return refusal_in(self._outcomes)
 
     @property
     def bound(self) -> float:
@@ -115,14 +112,15 @@ class Evaluation:
 
     def card(self) -> Scorecard:
         """The scorecard, once every example has an outcome; journals it."""
-        whole = tuple(outcome for outcome in self._outcomes if outcome is not None)
+        whole = tuple(filter(None, self._outcomes))
         if len(whole) < len(self._outcomes):
             raise AssertionError(f"{self._address}: a scorecard was asked for before its answers were there")
+        invalid = refusal_in(whole)
         card = Scorecard(
             task=self.task.name,
             pair=self.pair,
             outcomes=whole,
-            score=score_of_answered(whole, metric=self.task.metric) if self.refusal else self._tally.bound,
+            score=score_of_answered(whole, metric=self.task.metric) if invalid else self._tally.bound,
             weight=self.task.weight,
             prices=self._context.base.prices,
         )
@@ -135,7 +133,7 @@ class Evaluation:
                 examples=len(whole),
                 malformed=card.malformed,
                 failed=card.failed,
-                invalid=card.invalid or None,
+                invalid=invalid or None,
             )
         )
         return card

@@ -1,8 +1,9 @@
 """Outcomes and scorecards: what a prompt pair's answers are worth."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from metaspo.backends import CONTENT_FILTER, Completion, RequestRejected, Usage
 from metaspo.engine.cut_tags import with_cut_tag
@@ -22,9 +23,8 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(slots=True, kw_only=True)  # frozen it would cost three times as much, for every answer
-class Outcome:
-    """One example under one prompt pair; not changed once it is made.
+class Outcome(NamedTuple):
+    """One example under one prompt pair.
 
     Attributes:
         text: the model's answer, "" when there is none.
@@ -67,9 +67,13 @@ class Scorecard:
     prices: Prices | None = None
 
     @property
+    def _statuses(self) -> list[Status]:
+        return [outcome.status for outcome in self.outcomes]
+
+    @property
     def malformed(self) -> int:
         """Answers that were not in the answer format."""
-        return sum(outcome.status is Status.MALFORMED for outcome in self.outcomes)
+        return self._statuses.count(Status.MALFORMED)
 
     @property
     def cut(self) -> int:
@@ -79,15 +83,12 @@ class Scorecard:
     @property
     def failed(self) -> int:
         """Examples for which no answer could be had."""
-        return sum(outcome.status is Status.FAILED for outcome in self.outcomes)
+        return self._statuses.count(Status.FAILED)
 
     @property
     def invalid(self) -> str:
         """Why the pair cannot be selected: an example was refused under it, which is not the same as a wrong answer."""
-        for outcome in self.outcomes:
-            if outcome.status is Status.FAILED:
-                return f"{outcome.example.where}: {outcome.reason}"
-        return ""
+        return refusal_in(self.outcomes)
 
     @property
     def unanswered(self) -> str:
@@ -120,6 +121,14 @@ class Scorecard:
         return tuple((outcome.example, outcome.text) for outcome in self.outcomes if outcome.grade == 1)
 
 
+def refusal_in(outcomes: Iterable[Outcome | None]) -> str:
+    """The first example that the server refused, and why; "" if there is none."""
+    for outcome in outcomes:
+        if outcome is not None and outcome.status is Status.FAILED:
+            return f"{outcome.example.where}: {outcome.reason}"
+    return ""
+
+
 def grade_answer(
     answer: Completion | RequestRejected | Broken,
     example: Example,
@@ -138,29 +147,28 @@ def grade_answer(
         return Outcome(
             example=example, status=Status.FAILED, reason="the provider's content filter withheld the answer"
         )
-    text = with_cut_tag(answer, stop, tag=answer_format.tag if isinstance(answer_format, Tagged) else "")
+    text, closing = answer.text, answer_format.closing if isinstance(answer_format, Tagged) else ""
+    if stop or answer.rest or closing not in text:
+        text = with_cut_tag(answer, stop, tag=answer_format.tag if isinstance(answer_format, Tagged) else "")
     prediction = answer_format.parse(text)
-    grade = metric.grade(prediction, example) if metric else None
-    return Outcome(
-        example=example,
-        status=Status.MALFORMED if prediction is None else Status.SCORED,
-        text=text,
-        prediction=prediction,
-        grade=grade.score if grade else None,
-        feedback=grade.feedback if grade else "",
-        cut=prediction is None and answer.finish_reason == "length",
-        usage=answer.usage,
-    )
+    status = Status.MALFORMED if prediction is None else Status.SCORED
+    score, feedback = None, ""
+    if metric is not None:
+        grade = metric.grade(prediction, example)
+        score, feedback = grade.score, grade.feedback
+    cut = prediction is None and answer.finish_reason == "length"
+    # As a tuple: by its names it takes three times as long, for every answer.
+    return tuple.__new__(Outcome, (example, status, text, prediction, score, "", feedback, cut, False, answer.usage))
 
 
 def graded(outcome: Outcome, grade: Grade) -> Outcome:
     """The outcome with its grade; of a program that raised, what it raised is the feedback."""
-    return replace(outcome, grade=grade.score, feedback=outcome.feedback or grade.feedback)
+    return outcome._replace(grade=grade.score, feedback=outcome.feedback or grade.feedback)
 
 
 def ungraded(outcome: Outcome, why: object) -> Outcome:
     """The outcome of an answer of which nothing tells what it is worth: that is no wrong answer."""
-    return replace(outcome, status=Status.FAILED, prediction=None, reason=f"no grade: {why}")
+    return outcome._replace(status=Status.FAILED, prediction=None, reason=f"no grade: {why}")
 
 
 def require_answers(cards: Sequence[Scorecard]) -> None:

@@ -13,11 +13,6 @@ _LAST_LETTERS: Final = frozenset("tTrReE")  # of "not" and "n't", "never", "be"
 _BRACKETS: Final = str.maketrans("＜＞／", "<>/")
 
 
-def _may_deny(text: str, end: int) -> bool:
-    """Whether the last letter before a tag could be a denial's: the pattern is slow to find that there is none."""
-    return text[max(0, end - 24) : end].rstrip(" \t\"'*_`")[-1:] in _LAST_LETTERS
-
-
 class Kind(AnswerFormat, Protocol):
     """An answer format that can also stand inside a tag."""
 
@@ -57,13 +52,13 @@ class Tagged:
     tag: str = "answer"
     _tags: re.Pattern[str] = field(init=False, repr=False, compare=False)
     _opening: str = field(init=False, repr=False, compare=False)
-    _closing: str = field(init=False, repr=False, compare=False)
+    closing: str = field(init=False, repr=False, compare=False)
     _read: Callable[[str], str | None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         name = re.escape(self.tag)
         object.__setattr__(self, "_opening", f"<{self.tag}>")
-        object.__setattr__(self, "_closing", f"</{self.tag}>")
+        object.__setattr__(self, "closing", f"</{self.tag}>")
         object.__setattr__(self, "_tags", late_pattern(rf"<(/?){name}\s*>", re.IGNORECASE))
         object.__setattr__(self, "_read", field_reader(self.inner))
 
@@ -75,12 +70,12 @@ class Tagged:
     def parse(self, text: str, /) -> str | None:
         if not text.isascii():
             text = text.translate(_BRACKETS)
-        for start, content in self._only_one(text) or reversed(self._closed(text)):
-            if content.strip(" \"'`") == "and" and text[:start].rstrip(" \"'`")[-7:].lower() == "between":
-                continue  # the instruction: "between <answer> and </answer>"
-            if _may_deny(text, start) and _DENIED.search(text, max(0, start - 24), start):
-                continue  # "it is not <answer>B</answer>"
-            if (answer := self._read(content)) is not None:
+        if text.count("<") == 2:  # as in most answers
+            start, end = text.find(self._opening), text.find(self.closing)
+            if 0 <= start < end:
+                return self._read_at(text, start, text[start + len(self._opening) : end])
+        for start, content in reversed(self._closed(text)):
+            if (answer := self._read_at(text, start, content)) is not None:
                 return answer
         return None
 
@@ -102,12 +97,15 @@ class Tagged:
         """What the kind inside says."""
         return feedback_of(self.inner, prediction, answer)
 
-    def _only_one(self, text: str) -> tuple[tuple[int, str], ...]:
-        """What `_closed` finds where two angle brackets are all there are, as in most answers; else nothing."""
-        if text.count("<") != 2:
-            return ()
-        start, end = text.find(self._opening), text.find(self._closing)
-        return ((start, text[start + len(self._opening) : end]),) if 0 <= start < end else ()
+    def _read_at(self, text: str, start: int, content: str) -> str | None:
+        """What stands in a tag that begins there, if it is an answer."""
+        if content.strip(" \"'`") == "and" and text[:start].rstrip(" \"'`")[-7:].lower() == "between":
+            return None  # the instruction: "between <answer> and </answer>"
+        # The pattern is slow to find that there is no denial: the last letter before the tag mostly tells.
+        last = text[max(0, start - 24) : start].rstrip(" \t\"'*_`")[-1:]
+        if last in _LAST_LETTERS and _DENIED.search(text, max(0, start - 24), start):
+            return None  # "it is not <answer>B</answer>"
+        return self._read(content)
 
     def _closed(self, text: str) -> list[tuple[int, str]]:
         """Start and content of each innermost tag that is closed."""
