@@ -51,8 +51,15 @@ def test_an_iteration_that_brings_something_begins_the_count_anew() -> None:
     early = EarlyStop(config, TASKS, RunState(system="a", tasks=()))
     said = [early.after(n, RunState(system=system, tasks=()), left=100) for n, system in enumerate("bbccc", start=1)]
     assert [bool(one) for one in said] == [False, False, False, False, True]
-    assert "2 in a row" in said[-1]
+    assert "ended after iteration 5: 2 in a row brought no gain" in said[-1]
     assert "100 more base calls" in said[-1]
+
+
+def test_one_iteration_without_a_gain_is_no_row() -> None:
+    early = EarlyStop(make_config({"stop_below": 0.34}), TASKS, RunState(system="a", tasks=()))
+    assert early.after(1, RunState(system="a", tasks=()), left=9).startswith(
+        "ended after iteration 1: it brought no gain"
+    )
 
 
 def test_a_run_at_its_end_anyhow_says_nothing_of_stopping() -> None:

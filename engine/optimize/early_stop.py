@@ -37,9 +37,8 @@ class EarlyStop:
         below = self._config.stop_below
         if below is None or odds(self.idle) >= below or (left is None and iteration >= self._config.iterations):
             return ""
-        why = (
-            f"{self.idle} in a row brought no gain, so the odds that the next one does are about {odds(self.idle):.0%}"
-        )
+        idle = "it" if self.idle == 1 else f"{self.idle} in a row"
+        why = f"{idle} brought no gain, so the odds that the next one does are about {odds(self.idle):.0%}"
         more = self._going_on(iteration, left)
         return (
             f"ended after iteration {iteration}: {why}, below stop_below = {below:g}; going on would take up to {more}"
