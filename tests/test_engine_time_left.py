@@ -78,7 +78,7 @@ def test_what_is_left_lies_within_the_range_four_times_in_five_at_least(width: i
 
 def test_nothing_is_said_before_anything_is_known_and_nothing_is_left_at_the_end() -> None:
     left = TimeLeft()
-    assert left.seconds(now=100.0) == (0.0, 0.0)
+    assert left.seconds(now=100.0) is None
     left.begin(10, now=0.0)
     assert left.seconds(now=100.0) is None
     left.settle(5, now=1.0)

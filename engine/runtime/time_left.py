@@ -53,9 +53,11 @@ class TimeLeft:
     def seconds(self, *, now: float) -> tuple[float, float] | None:
         """The least and the most that is likely to be left; None while nothing can be said."""
         left = self.planned - self.settled
+        if not self._times:
+            return None  # a model is fetched, or loaded
         if left <= 0:
             return (0.0, 0.0)
-        elapsed = now - self._times[0] if self._times else 0.0
+        elapsed = now - self._times[0]
         if elapsed < MIN_SECONDS or not self.settled:
             return None
         speeds = [self._speed(now - share * elapsed, now) for share in WINDOWS]
