@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from chat_server import ChatServer
 from command_line import here, task_table, write_data, write_project
+from sizes import rest_is_slow
 from world import World
 
 from metaspo.engine.studies.table_formats import Table, as_csv, markdown, shown
@@ -92,6 +93,7 @@ def test_the_tables_of_a_page_agree(project: Path, seeds: tuple[int, ...]) -> No
         assert row["mean over tasks"] == scores[method]
 
 
+@pytest.mark.slow
 def test_dollars_that_differ_are_told_where_everything_has_a_price(project: Path) -> None:
     compared(project, 7)
     assert "dollars go from" not in here("compare", "grid.toml", "--quiet").out
@@ -117,7 +119,7 @@ def test_a_figure_is_rounded_once() -> None:
     assert "| 59.4 |" in markdown(table)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", rest_is_slow([1, 2, 3]))
 def test_people_read_the_same_score_from_a_run_and_from_a_comparison(project: Path, seed: int) -> None:
     config = (project / "run.toml").read_text(encoding="utf-8").replace("seed = 7", f"seed = {seed}")
     (project / "run.toml").write_text(config, encoding="utf-8")

@@ -55,6 +55,7 @@ def test_a_run_whose_cache_is_full_stops_and_goes_on_when_there_is_room(tmp_path
     assert cache_info(DiskMaintenance(tmp_path / ".metaspo" / "cache")).entries - kept == server.asked.total() - asked
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_storing_if_it_was_told_to(tmp_path: Path, server: ChatServer) -> None:
     """It warns when that begins and at the end says how many answers are lost; its result is that of any other run."""
     write_project(tmp_path, server.url, head=GO_ON)

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import pytest
 from chat_server import ChatServer
 from command_line import apart, end, result_bytes, start, write_project
 from world import World
@@ -23,6 +24,7 @@ def projects(home: Path, server: ChatServer, *, names: tuple[str, ...]) -> list[
     return folders
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_cache_and_both_come_to_what_each_comes_to_alone(tmp_path: Path) -> None:
     """The runs are two, the folder they keep answers in is one; a third process then finds all of it."""
     with ChatServer(WORLD.answer) as server:

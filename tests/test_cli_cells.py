@@ -20,6 +20,7 @@ def project(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch)
     return tmp_path
 
 
+@pytest.mark.slow
 def test_cells_in_processes_of_their_own_come_to_the_table_of_one_process(
     project: Path, server: ChatServer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -110,6 +110,7 @@ TRAPS = (
 )
 
 
+@pytest.mark.slow
 def test_no_code_of_the_current_folder_runs(tmp_path: Path, server: ChatServer) -> None:
     """Whatever it is called: neither in a command nor in a process that one starts. Metrics that a config names do."""
     write_project(tmp_path, server.url)

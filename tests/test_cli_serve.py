@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer
+from sizes import rest_is_slow
 
 LIMIT = 60.0
 
@@ -38,7 +39,7 @@ def ask(address: str, question: str) -> str:
         return text
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("end", rest_is_slow([signal.SIGTERM, signal.SIGINT, signal.SIGKILL]))
 def test_it_ends_cleanly_when_told_to_and_what_was_answered_is_never_asked_again(tmp_path: Path, end: int) -> None:
     with ChatServer(lambda request: f"yes to {request.messages[-1].content}") as server:
         (tmp_path / "serve.toml").write_text(f'[[models]]\nmodel = "m"\nendpoints = ["{server.url}"]\n')

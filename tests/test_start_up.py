@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from sizes import rest_is_slow
 
 CALLS = {"aiohttp", "redis", "uvloop"}
 NUMBERS = {"numpy", "scipy", "optuna", "matplotlib"}
@@ -38,19 +39,22 @@ def test_importing_metaspo_imports_no_library(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "spared"),
-    [
-        ("--help", CALLS | NUMBERS | STORES | LOOPS | {"pydantic", "structlog", "email", "dotenv"}),
-        ("--version", CALLS | NUMBERS | STORES | LOOPS | {"pydantic", "structlog", "dotenv"}),
-        ("runs", CALLS | NUMBERS | STORES | LOOPS | {"structlog", "dotenv"}),
-        ("plan metaspo.toml", CALLS | NUMBERS | STORES | {"asyncio", "ssl", "structlog"}),
-        ("show", CALLS | NUMBERS | STORES | LOOPS | {"structlog", "dotenv"}),
-        ("tasks", CALLS | NUMBERS | STORES | {"asyncio", "ssl", "structlog"}),
-        ("answers", CALLS | NUMBERS | {"structlog"}),
-        ("export", CALLS | NUMBERS | {"structlog"}),
-        ("cache info", CALLS | NUMBERS | {"structlog"}),
-        ("check no.toml", CALLS | NUMBERS | {"structlog"}),
-        ("optimize no.toml", CALLS | NUMBERS | {"structlog"}),
-    ],
+    rest_is_slow(
+        [
+            ("--help", CALLS | NUMBERS | STORES | LOOPS | {"pydantic", "structlog", "email", "dotenv"}),
+            ("plan metaspo.toml", CALLS | NUMBERS | STORES | {"asyncio", "ssl", "structlog"}),
+            ("optimize no.toml", CALLS | NUMBERS | {"structlog"}),
+            ("--version", CALLS | NUMBERS | STORES | LOOPS | {"pydantic", "structlog", "dotenv"}),
+            ("runs", CALLS | NUMBERS | STORES | LOOPS | {"structlog", "dotenv"}),
+            ("show", CALLS | NUMBERS | STORES | LOOPS | {"structlog", "dotenv"}),
+            ("tasks", CALLS | NUMBERS | STORES | {"asyncio", "ssl", "structlog"}),
+            ("answers", CALLS | NUMBERS | {"structlog"}),
+            ("export", CALLS | NUMBERS | {"structlog"}),
+            ("cache info", CALLS | NUMBERS | {"structlog"}),
+            ("check no.toml", CALLS | NUMBERS | {"structlog"}),
+        ],
+        but=3,
+    ),
 )
 def test_a_command_imports_no_library_that_it_does_without(command: str, spared: set[str], tmp_path: Path) -> None:
     loaded_by("init .", tmp_path)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sizes import rest_is_slow
 
 from metaspo.engine.statistics import agreement
 
@@ -52,7 +53,7 @@ def test_full_agreement_on_few_answers_leaves_something_open_and_on_one_grade_sa
     assert agreement([(1.0, 1.0)] * 9).kappa is None
 
 
-@pytest.mark.parametrize("answers", [40, 120])
+@pytest.mark.parametrize("answers", rest_is_slow([40, 120]))
 def test_the_interval_holds_the_true_kappa_about_as_often_as_it_says(answers: int) -> None:
     rng = np.random.default_rng(5)
     truth, held, runs = 0.6, 0, 200  # half are good; the judge errs on a fifth of each: 1 - 2 * 0.2
