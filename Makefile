@@ -43,7 +43,7 @@ test: $(VENV)/.dev  ## lint, types and the default tests
 	@$(MAKE) --no-print-directory lint types
 	$(BIN)/pytest -q $(PARALLEL) $(ARGS)
 
-test-slow: $(VENV)/.dev  ## the tests that take minutes, and the property tests with draws of their own each time
+test-slow: $(VENV)/.dev  ## the tests that take long, and the property tests with draws of their own each time
 	$(BIN)/pytest -q -m slow $(ARGS)
 	$(BIN)/pytest -q $(PARALLEL) -m "hypothesis and not slow and not model" --hypothesis-profile=random $(ARGS)
 
