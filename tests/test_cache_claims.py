@@ -131,6 +131,7 @@ async def test_who_is_alone_is_told_so(tmp_path: Path) -> None:
         assert claims_of(store).contested
 
 
+@pytest.mark.slow
 async def test_where_claims_cannot_be_made_everything_is_ours(server: RealRedis, tmp_path: Path) -> None:
     """A run that shall go on when the store fails does not wait for its claims either."""
     warned: list[str] = []

@@ -7,6 +7,7 @@ import pytest
 from chat_server import ChatServer
 from command_line import EXHAUSTIVE, apart, here, result_bytes, write_project
 from real_redis import PASSWORD, RealRedis, real_redis
+from sizes import rest_is_slow
 from world import World
 
 WORLD = World(3, malformed=0.1)
@@ -54,15 +55,17 @@ def test_what_one_machine_paid_for_another_one_finds(
     assert files_with(PASSWORD, tmp_path) == []
 
 
-def test_a_server_that_is_not_there_stops_a_run_before_it_asks_anything(tmp_path: Path, server: ChatServer) -> None:
+@pytest.mark.parametrize("command", rest_is_slow(["optimize run.toml --quiet", "cache info --cache {url}"]))
+def test_a_server_that_is_not_there_stops_a_run_before_it_asks_anything(
+    tmp_path: Path, server: ChatServer, command: str
+) -> None:
     """With one sentence and exit status 3; `metaspo cache` says the same."""
     url = f"unix://{tmp_path}/none.sock"
     write_project(tmp_path, server.url, head=f'{EXHAUSTIVE}\ncache = "{url}"')
-    for command in (["optimize", "run.toml", "--quiet"], ["cache", "info", "--cache", url]):
-        ended = apart(*command, folder=tmp_path)
-        assert ended.code == 3
-        assert len(ended.err.splitlines()) == 1
-        assert "cannot be reached" in ended.err
+    ended = apart(*command.format(url=url).split(), folder=tmp_path)
+    assert ended.code == 3
+    assert len(ended.err.splitlines()) == 1
+    assert "cannot be reached" in ended.err
     assert server.calls == 0
 
 

@@ -304,6 +304,7 @@ def files_in(folder: Path) -> list[bytes]:
     return [file.read_bytes() for file in folder.rglob("*") if file.is_file()]
 
 
+@pytest.mark.slow
 async def test_among_faults_nothing_is_paid_twice_no_cap_is_passed_and_no_key_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
