@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def outer_of(name: str, **wording: object) -> RunConfig:
     return make_config({"outer": {**table, "strategy": name, **wording}, "inner": {"candidates": 0}})
 
 
+@cache
+def finished(name: str) -> Runs:
+    """A run of a strategy whose prompts keep to nothing, which several laws look at."""
+    runs = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
+    assert runs.session() is not None
+    return runs
+
+
 def system_prompts(runs: Runs) -> set[str]:
     """The system prompts that examples were asked under."""
     return {request.messages[0].content for request in runs.answered if is_base(request)}
@@ -52,8 +61,7 @@ def told(runs: Runs) -> list[str]:
 
 @pytest.mark.parametrize("name", whole_but_own([*OUTER, "metaspo", "embedded"]))
 def test_no_example_is_asked_under_a_system_prompt_without_the_words_that_must_stand_in_it(name: str) -> None:
-    free = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
-    assert free.session() is not None
+    free = finished(name)
     bound = Runs(outer_of(name, must_contain=["helpful  Assistant"]), TASKS, World(5), timing=1, width=4)
     result = bound.session()
     assert result is not None
@@ -63,8 +71,7 @@ def test_no_example_is_asked_under_a_system_prompt_without_the_words_that_must_s
 
 @pytest.mark.parametrize("name", whole_but_own([*OUTER, "metaspo", "embedded"]))
 def test_no_example_is_asked_under_a_system_prompt_with_words_that_must_not_stand_in_it(name: str) -> None:
-    free = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
-    assert free.session() is not None
+    free = finished(name)
     word = new_words(free)[0]
     bound = Runs(outer_of(name, must_not_contain=[word]), TASKS, World(5), timing=1, width=4)
     assert bound.session() is not None
@@ -86,8 +93,7 @@ def test_whoever_writes_system_prompts_is_told_what_they_must_keep_to_and_nobody
 
 
 def test_a_proposal_that_breaks_the_wording_is_drawn_again() -> None:
-    free = Runs(outer_of("metaspo"), TASKS, World(5), timing=1, width=4)
-    assert free.session() is not None
+    free = finished("metaspo")
     bound = Runs(outer_of("metaspo", must_not_contain=[new_words(free)[0]]), TASKS, World(5), timing=1, width=4)
     assert bound.session() is not None
     assert any("(must_not_contain)" in event.why for event in bound.journal.events if isinstance(event, Malformed))
@@ -153,8 +159,7 @@ def count_words(text: str) -> int:
 
 @pytest.mark.parametrize("name", whole_but_own([*OUTER, "metaspo", "embedded"]))
 def test_no_example_is_asked_under_a_system_prompt_of_more_tokens_than_may_be(name: str) -> None:
-    free = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
-    assert free.session() is not None
+    free = finished(name)
     most = max(map(count_words, system_prompts(free))) - 1
     bound = Runs(outer_of(name, max_prompt_tokens=most), TASKS, World(5), timing=1, width=4, count_tokens=count_words)
     assert bound.session() is not None
@@ -167,8 +172,7 @@ FIXED = "You are a helpful assistant."
 
 @pytest.mark.parametrize("name", whole_but_own([*OUTER, "metaspo", "embedded"]))
 def test_the_fixed_part_stands_in_every_system_prompt_letter_by_letter(name: str) -> None:
-    free = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
-    assert free.session() is not None
+    free = finished(name)
     assert any(FIXED not in prompt for prompt in system_prompts(free)) or name in ("embedded", "sprig")
     bound = Runs(outer_of(name, fixed=[FIXED]), TASKS, World(5), timing=1, width=4)
     result = bound.session()
@@ -225,8 +229,7 @@ def test_a_lost_part_comes_back_where_the_first_prompt_has_it() -> None:
 
 
 def test_whoever_wrote_what_breaks_the_wording_is_told_what_was_wrong_and_the_run_counts_it() -> None:
-    free = Runs(outer_of("metaspo"), TASKS, World(5), timing=1, width=4)
-    assert free.session() is not None
+    free = finished("metaspo")
     word = new_words(free)[0]
     bound = Runs(outer_of("metaspo", must_not_contain=[word]), TASKS, World(5), timing=1, width=4)
     assert bound.session() is not None
