@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from command_line import here
+from sizes import rest_is_slow
 
 from metaspo.bench.gepa_peer import Adapter
 from metaspo.bench.known_truth_skills import named
@@ -22,7 +23,7 @@ CALLS = 300
 APART = ["--world", "apart", "--world", "apart, distraction"]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", rest_is_slow(sorted(METHODS, key=lambda name: name != REFERENCE), but=6))
 def test_every_method_keeps_to_the_calls_it_is_given(name: str) -> None:
     found = find(Job(world=World(3), calls=CALLS, changes=METHODS[name](CALLS)))
     assert 0 < found.base <= CALLS

@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from metaspo.bench import measure_racing
@@ -9,6 +10,7 @@ from metaspo.bench.racing import RATES, WORLDS
 from metaspo.run_tables import print_run_data
 
 
+@pytest.mark.slow
 def test_no_selection_changes_more_often_than_stated_and_rows_are_saved_where_candidates_differ() -> None:
     """Three standard deviations are allowed."""
     rounds = 40

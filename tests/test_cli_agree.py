@@ -68,6 +68,7 @@ def test_one_run_and_a_comparison_say_the_same_of_it(project: Path) -> None:
     assert tasks == {row["task"]: pytest.approx(100 * row["score"], abs=0.006) for row in tested}
 
 
+@pytest.mark.slow
 def test_an_evaluation_says_the_same_of_a_fixed_prompt(project: Path) -> None:
     tables = compared(project, 7)
     evaluated = {row["task"]: row["score"] for row in here("evaluate", "run.toml", "--json").data["scores"]}

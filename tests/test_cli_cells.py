@@ -67,6 +67,7 @@ def test_one_cell_makes_no_tables(project: Path) -> None:
         assert here("compare", "grid.toml", "--cell", "1", *options).code == 2
 
 
+@pytest.mark.slow
 def test_cells_in_processes_of_their_own_keep_the_cap_of_their_group(
     tmp_path: Path, server: ChatServer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

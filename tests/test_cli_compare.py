@@ -163,7 +163,7 @@ def test_a_method_has_the_score_that_its_own_run_gives(compared: Compared) -> No
     assert scores(compared.data)["metaspo"] == pytest.approx(100 * sum(found) / len(found), abs=0.01)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "macro-f1"])
+@pytest.mark.parametrize("metric", rest_is_slow(["macro-f1", "accuracy"]))
 def test_a_run_and_a_comparison_say_the_same_of_the_same_answers(project: Path, metric: str) -> None:
     """Difference, intervals and p; with a question that stands twice in a test file, and tasks of unequal weight."""
     test = (project / "unseen.test.jsonl").read_text(encoding="utf-8").splitlines()

@@ -59,6 +59,7 @@ def test_a_run_under_way_is_shown_as_one_with_what_it_has_spent(project: Path, s
     assert UNDER_WAY not in shown()
 
 
+@pytest.mark.slow
 def test_looking_at_a_run_neither_stops_it_nor_keeps_it_from_starting(project: Path, server: ChatServer) -> None:
     running = run_into(project, server, calls=20)
     assert UNDER_WAY in shown()

@@ -24,6 +24,7 @@ def result_of(*, early: bool = True, timing: int = 1, width: int = 8) -> RunResu
     return result
 
 
+@pytest.mark.slow
 def test_the_luck_in_a_result_depends_on_no_timing_and_on_no_early_rejection() -> None:
     first = result_of()
     assert first.optimism is not None

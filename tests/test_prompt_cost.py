@@ -86,6 +86,7 @@ def test_one_token_is_one(tokens: tuple[float, float], said: str) -> None:
     assert said in cost_sentence([row])
 
 
+@pytest.mark.slow
 async def test_a_runs_tables_page_and_json_say_it(tmp_path: Path) -> None:
     report = await finished(tmp_path)
     assert report.directory is not None

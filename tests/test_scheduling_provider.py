@@ -127,7 +127,7 @@ UNSET = LaneSettings(billing="tokens")
 
 
 @pytest.mark.parametrize("depth", [60, 2])
-@pytest.mark.parametrize("headers", [True, False])
+@pytest.mark.parametrize("headers", rest_is_slow([True, False]))
 def test_a_provider_that_counts_what_is_used(depth: float, headers: bool) -> None:
     """97% of the limit is used, not one call is refused, with headers or without."""
     provider = Provider(declared=False, depth=depth, headers=headers)

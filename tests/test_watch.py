@@ -256,6 +256,7 @@ def test_a_process_that_an_earlier_session_or_another_machine_named_is_left_alon
     server.release()
 
 
+@pytest.mark.slow
 async def test_many_runs_are_listed_with_how_far_they_are(finished: RunDirectory, project: Path) -> None:
     again = await asyncio.to_thread(lambda: apart("optimize", "run.toml", "--quiet", "--set", "seed=8", folder=project))
     assert again.code == 0
