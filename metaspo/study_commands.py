@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from pydantic import ValidationError
 
 from metaspo.cluster_commands import cells_on
 from metaspo.console import err, exit_on_user_error
 from metaspo.engine import ConfigError, RunDirectoryError, find_run
 from metaspo.engine.config.bounds import MAX_CALLS
-from metaspo.engine.config.load import explain_faults, load_config
+from metaspo.engine.config.load import load_config, validated
 from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.project import file_name
 from metaspo.engine.runs.stored import read_result
@@ -214,11 +213,7 @@ def _optimizers(configs: Sequence[Path]) -> list[ModelTable]:
 def _grid(config: Path, name: str, *, seeds: list[int], parts: Mapping[str, Any]) -> Grid:
     """The grid of a config; `parts` are further fields of `GridConfig`."""
     fields = {"name": file_name(name), "config": config.name, "seeds": tuple(seeds)}
-    try:
-        grid = GridConfig.model_validate({**fields, **parts})
-    except ValidationError as error:
-        raise ConfigError(explain_faults(error, source=str(config), table=GridConfig)) from None
-    return prepare_grid(grid, folder=config.parent)
+    return prepare_grid(validated(GridConfig, {**fields, **parts}, source=str(config)), folder=config.parent)
 
 
 def _grid_of_seen(

@@ -5,18 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from metaspo.backends import DEFAULT_MODEL, Progress
 from metaspo.engine.config.lanes import make_lane
-from metaspo.engine.config.load import explain_faults, load_config
+from metaspo.engine.config.load import load_config, validated
 from metaspo.engine.config.model_table import ModelTable, VariableName
 from metaspo.engine.config.models import weights_of
 from metaspo.engine.config.schema import BudgetTable, TelemetryTable, require_shared
 from metaspo.engine.config.table import CacheText, Table
 from metaspo.engine.config.toml import read_toml
 from metaspo.engine.environment import environment_with_dotenv
-from metaspo.engine.errors import ConfigError
 from metaspo.engine.tasks.spec_table import PathText
 from metaspo.scheduling import Budget, Client, Lane
 
@@ -100,19 +99,13 @@ def load_serve_config(path: Path, *, overrides: Mapping[str, Any]) -> ServeConfi
     raw = read_toml(path)
     if "base" in raw:
         raw = _of_run(path)
-    try:
-        return ServeConfig.model_validate({**raw, **overrides})
-    except ValidationError as error:
-        raise ConfigError(explain_faults(error, source=str(path), table=ServeConfig)) from None
+    return validated(ServeConfig, {**raw, **overrides}, source=str(path))
 
 
 def embedded_config(*, overrides: Mapping[str, Any]) -> ServeConfig:
     """The embedded model, for who has neither a server nor a key. Raises `ConfigError`."""
     raw = {"models": [{"backend": "local", "model": DEFAULT_MODEL}], **overrides}
-    try:
-        return ServeConfig.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(explain_faults(error, source="metaspo serve", table=ServeConfig)) from None
+    return validated(ServeConfig, raw, source="metaspo serve")
 
 
 def _of_run(path: Path) -> dict[str, Any]:

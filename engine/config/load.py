@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -16,6 +16,8 @@ from metaspo.engine.domains import DOMAIN_KEYS, expand_domains
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import TaskSpec
+
+T = TypeVar("T", bound=BaseModel)
 
 PLAINLY = {  # pydantic's faults that name types of Python
     "tuple_type": "must be a list, […]",
@@ -123,10 +125,17 @@ def parse_config(
     """
     environment = os.environ if environment is None else environment
     expanded = expand_domains(_as_tables(raw), source=source, environment=environment, base_dir=base_dir)
+    return validated(RunConfig, expanded, source=source)
+
+
+def validated(table: type[T], raw: Mapping[str, Any], *, source: str) -> T:
+    """The table that plain data is. Raises `ConfigError`: one line per fault, each with file and key."""
     try:
-        return RunConfig.model_validate(expanded)
+        return table.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(explain_faults(error, source=source, table=RunConfig, raw=expanded)) from None
+        faults = error.errors(include_url=False)
+    told = [fault for fault in faults if fault["type"] != "too_short" or not _holds_another(fault["loc"], faults)]
+    raise ConfigError("\n".join(f"{source}: {_explain(fault, table)}{_whose(fault, raw)}" for fault in told))
 
 
 def _as_tables(raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -136,15 +145,6 @@ def _as_tables(raw: Mapping[str, Any]) -> Mapping[str, Any]:
         return raw
     tables = [task.model_dump(exclude_unset=True) if isinstance(task, TaskSpec) else task for task in tasks]
     return {**raw, "tasks": tables}
-
-
-def explain_faults(
-    error: ValidationError, *, source: str, table: type[BaseModel], raw: Mapping[str, Any] | None = None
-) -> str:
-    """One line per fault, each with file and key; `table` is what `raw` was validated as."""
-    faults = error.errors(include_url=False)
-    told = [fault for fault in faults if fault["type"] != "too_short" or not _holds_another(fault["loc"], faults)]
-    return "\n".join(f"{source}: {_explain(fault, table)}{_whose(fault, raw or {})}" for fault in told)
 
 
 def _holds_another(location: tuple[int | str, ...], faults: Iterable[ErrorDetails]) -> bool:

@@ -186,15 +186,7 @@ async def _beyond(job: Job, gateway: Gateway, result: CellResult) -> CellResult:
     source = job.cell.prepared
     tasks = tuple(replace(task, role="target") for task in source.tasks) if job.cell.on_targets else source.tasks
     prepared = replace(source, config=source.config.model_copy(update={"inner": job.grid.inner}), tasks=tasks)
-    context = make_context(
-        prepared,
-        gateway,
-        job.names,
-        journal=MemoryJournal(),
-        observer=Observer(),
-        name=prepared.config.name,
-        purse=job.purse,
-    )
+    context = _context(prepared, gateway, job.names, observer=Observer(), purse=job.purse)
     if config.generalize is not None:
         prompts = await _user_prompts(context, config.generalize, folder=job.grid.folder)
         result = replace(result, generalized=tuple(await generalize(context, system, prompts)))
@@ -291,13 +283,19 @@ async def _score(
     purse: Purse | None,
 ) -> tuple[list[TestScore], AccountStatistics]:
     """One pair a task on the test splits that the config wants scored."""
-    context = make_context(
-        prepared, gateway, names, journal=MemoryJournal(), observer=observer, name=prepared.config.name, purse=purse
-    )
+    context = _context(prepared, gateway, names, observer=observer, purse=purse)
     wanted = prepared.config.test.source != "none"
     tasks = tuple(task for task in context.tasks if task.role != "source" or wanted)
     scores = await score_given(replace(context, tasks=tasks), system, users, split="test")
     return [score for score, _ in scores], context.account.statistics()
+
+
+def _context(
+    prepared: Prepared, gateway: Gateway, names: LaneNames, *, observer: Observer, purse: Purse | None
+) -> RunContext:
+    """Of what is no run, and leaves nothing but its answers."""
+    name = prepared.config.name
+    return make_context(prepared, gateway, names, journal=MemoryJournal(), observer=observer, name=name, purse=purse)
 
 
 def _with_base(prepared: Prepared, model: ModelTable) -> Prepared:

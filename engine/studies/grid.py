@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from metaspo.engine.config.bounds import MAX_CALLS
 from metaspo.engine.config.checks import check_optimizable
-from metaspo.engine.config.load import explain_faults, load_config, refuse_run
+from metaspo.engine.config.load import load_config, refuse_run, validated
 from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.schema import BudgetTable, InnerTable
 from metaspo.engine.config.table import Table, name_of
@@ -141,11 +141,7 @@ def load_grid(path: Path, *, equal_calls: int | None = None) -> Grid:
     raw.setdefault("name", name_of(path))
     if equal_calls is not None:
         raw["equal_calls"] = equal_calls
-    try:
-        config = GridConfig.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(explain_faults(error, source=str(path), table=GridConfig)) from None
-    return prepare_grid(config, folder=path.parent)
+    return prepare_grid(validated(GridConfig, raw, source=str(path)), folder=path.parent)
 
 
 def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
