@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,15 @@ def request_of(body: Mapping[str, Any]) -> Request:
 def answer_of(completion: Completion, *, model: str) -> dict[str, Any]:
     """A completion as the body of an answer."""
     return chat_answer((completion,), model=model, answer_id="metaspo", created=0)
+
+
+@contextmanager
+def errors_as(error_of: Callable[[CallFailed], Exception]) -> Iterator[None]:
+    """A client's failure as the error that a package has for it."""
+    try:
+        yield
+    except CallFailed as failed:
+        raise error_of(failed) from failed
 
 
 def nth_of_rollout(request: Request, rollout: int, number: int) -> Request:

@@ -20,7 +20,7 @@ from typing import Any, Self
 import dspy
 from dspy import lm15
 
-from metaspo.adapters.chat import Connection, answer_of, nth_of_rollout, request_of
+from metaspo.adapters.chat import Connection, answer_of, errors_as, nth_of_rollout, request_of
 from metaspo.backends import Request
 from metaspo.backends.chat_format import encoded
 from metaspo.scheduling import CallFailed, Client
@@ -92,7 +92,7 @@ class Engine(_Saved):
 
     def complete(self, request: Any) -> Any:  # noqa: ANN401 - DSPy's
         """One response. Raises errors of `dspy.lm15`."""
-        with _errors():
+        with errors_as(_error_of):
             completion = self.client.complete(self._codec.request(request))
         return self._codec.response(request, answer_of(completion, model=request.model))
 
@@ -110,7 +110,7 @@ class AsyncEngine(_Saved):
 
     async def complete(self, request: Any) -> Any:  # noqa: ANN401 - DSPy's
         """One response. Raises errors of `dspy.lm15`."""
-        with _errors():
+        with errors_as(_error_of):
             completion = await self.client.acomplete(self._codec.request(request))
         return self._codec.response(request, answer_of(completion, model=request.model))
 
@@ -150,15 +150,6 @@ class LM(dspy.LM):  # type: ignore[misc, unused-ignore] # DSPy is not installed 
             yield
         finally:
             _ROLLOUT.reset(token)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """A client's failure as the error that DSPy has for it."""
-    try:
-        yield
-    except CallFailed as failed:
-        raise _error_of(failed) from failed
 
 
 def _error_of(failed: CallFailed) -> Exception:

@@ -11,7 +11,7 @@ import litellm
 from litellm import CustomLLM
 from litellm.llms.custom_llm import CustomLLMError
 
-from metaspo.adapters.chat import Connection, answer_of, request_of
+from metaspo.adapters.chat import Connection, answer_of, errors_as, request_of
 from metaspo.backends import Completion, Request, tool_calls_of
 from metaspo.scheduling import CallFailed, Client
 
@@ -33,32 +33,24 @@ class Provider(CustomLLM):  # type: ignore[misc, unused-ignore] # LiteLLM is not
 
     def completion(self, *_: object, **call: Any) -> Any:  # noqa: ANN401 - LiteLLM's
         """A chat. Raises `CustomLLMError`."""
-        try:
+        with errors_as(_error):
             return _filled(call, self._connection.client.complete(_request(call)))
-        except CallFailed as failed:
-            raise _error(failed) from failed
 
     async def acompletion(self, *_: object, **call: Any) -> Any:  # noqa: ANN401 - LiteLLM's
         """The same for coroutines."""
-        try:
+        with errors_as(_error):
             return _filled(call, await self._connection.client.acomplete(_request(call)))
-        except CallFailed as failed:
-            raise _error(failed) from failed
 
     def streaming(self, *_: object, **call: Any) -> Iterator[Any]:  # noqa: ANN401 - LiteLLM's
         """A whole answer in pieces."""
-        try:
+        with errors_as(_error):
             completion = self._connection.client.complete(_request(call))
-        except CallFailed as failed:
-            raise _error(failed) from failed
         yield from _chunks(completion)
 
     async def astreaming(self, *_: object, **call: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - LiteLLM's
         """The same for coroutines."""
-        try:
+        with errors_as(_error):
             completion = await self._connection.client.acomplete(_request(call))
-        except CallFailed as failed:
-            raise _error(failed) from failed
         for chunk in _chunks(completion):
             yield chunk
 

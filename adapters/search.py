@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
+from metaspo.adapters.chat import errors_as
 from metaspo.backends import (
     AccessDenied,
     Backend,
@@ -157,10 +158,8 @@ class _Writer(_Forwarding):
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """One answer. Raises a `BackendError`: what can be tried again was."""
-        try:
+        with errors_as(self.error_of):
             return Reply(await self._client.acomplete(request, draw=request.draw))
-        except CallFailed as failed:
-            raise self.error_of(failed) from failed
 
 
 class _Program(_Forwarding):

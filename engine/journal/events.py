@@ -298,15 +298,9 @@ class Spent(Event):
 
     def plus(self, more: "Spent") -> "Spent":
         """Both together."""
-        return Spent(
-            calls=self.calls + more.calls,
-            prompt_tokens=self.prompt_tokens + more.prompt_tokens,
-            completion_tokens=self.completion_tokens + more.completion_tokens,
-            dollars=self.dollars + more.dollars,
-            unpriced=self.unpriced + more.unpriced,
-            seconds=self.seconds + more.seconds,
-            of_budget=self.of_budget.plus(more.of_budget),
-        )
+        counted = (name for name in NAMES[self.event] if name != "of_budget")
+        sums = {name: getattr(self, name) + getattr(more, name) for name in counted}
+        return Spent(**sums, of_budget=self.of_budget.plus(more.of_budget))
 
     @classmethod
     def read(cls, line: Mapping[str, Any]) -> Self:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from metaspo.backends.late_patterns import late_pattern
-from metaspo.engine.tasks.spec_table import IMPORT_PATH, SpecTable, one_of
+from metaspo.engine.tasks.spec_table import IMPORT_PATH, SpecTable, groups_in, one_of
 
 _TAG: Final = late_pattern(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -130,11 +130,7 @@ class AnswerSpec(SpecTable):
     def _a_pattern(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        try:
-            groups = re.compile(value).groups
-        except re.error as error:
-            raise ValueError(f"{value!r} is no regular expression: {error}") from None
-        if groups > 1:
+        if (groups := groups_in(value)) > 1:
             raise ValueError(f"{value!r} has {groups} groups; put one pair of parentheses around the answer")
         return value
 

@@ -1,12 +1,11 @@
 """Where a task's data lie, and which columns of theirs count."""
 
-import re
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from metaspo.backends.late_patterns import late_pattern
-from metaspo.engine.tasks.spec_table import LARGEST, PathText, SpecTable
+from metaspo.engine.tasks.spec_table import LARGEST, PathText, SpecTable, groups_in
 
 _FIELD: Final = late_pattern(r"\{[^{}]+\}")
 _PART: Final = late_pattern(r"([0-9]{1,3})-([0-9]{1,3})%")
@@ -135,10 +134,7 @@ class Columns(SpecTable):
     @classmethod
     def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in value:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+            groups_in(pattern)
         return value
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """What the tables of a task keep to."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from typing import Annotated, Final, get_args
 
@@ -37,6 +38,14 @@ def _kinds(annotation: object) -> Iterator[object]:
         yield annotation
     for each in inner:
         yield from _kinds(each)
+
+
+def groups_in(pattern: str) -> int:
+    """How many groups a regular expression has. Raises `ValueError` for what is none."""
+    try:
+        return re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
 
 
 def one_of(names: tuple[str, ...], given: str) -> str:
