@@ -1,9 +1,10 @@
 """Processes on one store share their work: a question is asked once, by whoever claims it, and never twice at once."""
 
 import asyncio
+import gc
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from math import ceil
 from pathlib import Path
 
@@ -409,23 +410,24 @@ async def test_whoever_waits_for_a_claim_is_told_of_trouble_and_the_next_one_cla
     """Of the store's, and of a mistake in there, which must not leave anybody waiting for ever."""
     store, server = ScriptedStore(), Server()
     store.told.trouble = trouble
-    with warnings_of(trouble):
-        async with process(store, server) as gateway:
-            for _ in range(2):
-                with pytest.raises(type(trouble)):
-                    await asyncio.wait_for(gateway.complete(BATCH[0], lane="lane"), 5.0)
-            store.told.trouble = None
-            assert (await asyncio.wait_for(gateway.complete(BATCH[0], lane="lane"), 5.0)).text == "question 0"
-            assert len(store.told.claimed) == 3
+    async with warnings_of(trouble), process(store, server) as gateway:
+        for _ in range(2):
+            with pytest.raises(type(trouble)):
+                await asyncio.wait_for(gateway.complete(BATCH[0], lane="lane"), 5.0)
+        store.told.trouble = None
+        assert (await asyncio.wait_for(gateway.complete(BATCH[0], lane="lane"), 5.0)).text == "question 0"
+        assert len(store.told.claimed) == 3
 
 
-@contextmanager
-def warnings_of(trouble: Exception) -> Iterator[None]:
+@asynccontextmanager
+async def warnings_of(trouble: Exception) -> AsyncIterator[None]:
     """A mistake is the task's end, which the event loop tells of when nobody else has asked."""
-    loop = asyncio.get_running_loop()
-    if not isinstance(trouble, StoreError):
-        loop.set_exception_handler(lambda *_: None)
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context.get("exception")))
     yield
+    await asyncio.sleep(0)  # until it has ended
+    gc.collect()
+    assert told == [trouble] * (0 if isinstance(trouble, StoreError) else 2)
 
 
 def refuse(request: Request) -> None:

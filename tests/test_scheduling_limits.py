@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaspo.backends import LimitHints
+from metaspo.scheduling.counting import DECLARED, LARGER, USED
 from metaspo.scheduling.limits import RAMP_CUT, RateLimits, counts_days
 from metaspo.scheduling.quota import Quota
 from metaspo.scheduling.window import Window
@@ -252,6 +253,17 @@ def rate_of(limits: RateLimits, now: float) -> float:
     """Calls a second, by how long the second of two waits."""
     limits.reserve(1, now)
     return 1 / limits.wait(1, now)
+
+
+@pytest.mark.parametrize(("way", "tokens"), [(USED, 10), (DECLARED, 900), (LARGER, 600)])
+def test_a_call_waits_for_what_it_counts_as(way: int, tokens: int) -> None:
+    """What it declares, where that is what counts: as long as one that uses so much."""
+    limits, plain = RateLimits(tokens_per_minute=6_000), RateLimits(tokens_per_minute=6_000)
+    limits.counting.way = way
+    for each in (limits, plain):
+        while each.wait(10, 0.0) == 0:
+            each.reserve(10, 0.0, (10, 10))
+    assert limits.wait(10, 0.0, (900, 600)) == plain.wait(tokens, 0.0) > 0
 
 
 def run_arrivals_from(limits: RateLimits, now: float, end: float) -> list[float]:
