@@ -1,6 +1,7 @@
 """An event loop in a thread of its own: who is interrupted, and what cannot be begun any more."""
 
 import ctypes
+import inspect
 import os
 import threading
 import weakref
@@ -95,3 +96,18 @@ def test_what_is_open_in_the_parent_is_never_freed_in_a_fork(monkeypatch: pytest
     del client
     assert len(opened) == 1
     ctypes.pythonapi.Py_DecRef(ctypes.py_object(opened.pop()))
+
+
+def test_what_is_handed_over_after_the_end_is_told_so_and_never_begins() -> None:
+    """Nor does anybody warn that it was not awaited."""
+    began: list[str] = []
+
+    async def work() -> None:
+        began.append("work")
+
+    thread = LoopThread("has ended")
+    thread.stop()
+    late = work()
+    with pytest.raises(CallFailed, match="closed"):
+        thread.hand_over(late).result(timeout=10)
+    assert (inspect.getcoroutinestate(late), began) == (inspect.CORO_CLOSED, [])
