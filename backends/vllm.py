@@ -175,22 +175,20 @@ class VllmReplica(StartedServer):
         await self._stop()
         self._process = await self._spawn([program, *self._settings.arguments(port=port)[1:]], key)
         client = OpenAICompatible(f"http://127.0.0.1:{port}/v1", api_key=key, name=self.name)
+        ready = False
         try:
             with anyio.fail_after(self._settings.start_limit):
-                if await self._is_ready(client):
-                    return client
+                ready = await self._is_ready(client)
         except TimeoutError:
-            await client.aclose()
             limit = self._settings.start_limit
             raise LocalServerFailed(
                 f"{self.name} did not answer within {limit:g} seconds: see {self.log_path}, or give it longer by "
                 "vllm.start_limit."
             ) from None
-        except BaseException:
-            await client.aclose()
-            raise
-        await client.aclose()
-        return None
+        finally:
+            if not ready:
+                await client.aclose()
+        return client if ready else None
 
     async def _is_ready(self, client: OpenAICompatible) -> bool:
         """Wait until it is; false if it ends first."""

@@ -23,7 +23,15 @@ from hypothesis import strategies as st
 from misbehaving_server import Answer, serving
 from test_backends_local import wait_until_gone
 
-from metaspo.backends import ConnectionLost, LocalServerFailed, Message, Request, Unreachable, watchdog
+from metaspo.backends import (
+    ConnectionLost,
+    LocalServerFailed,
+    Message,
+    OpenAICompatible,
+    Request,
+    Unreachable,
+    watchdog,
+)
 from metaspo.backends.gpus import gpus_there, share_out
 from metaspo.backends.last_words import last_words
 from metaspo.backends.secrets import BLOT, without_held
@@ -51,6 +59,20 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401
         return installed
 
     return install_here
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses of clients that were closed."""
+    addresses: list[str] = []
+
+    class Noting(OpenAICompatible):
+        async def aclose(self) -> None:
+            addresses.append(self.base_url)
+            await super().aclose()
+
+    monkeypatch.setattr("metaspo.backends.vllm.OpenAICompatible", Noting)
+    return addresses
 
 
 def replica(folder: Path, *, start_limit: float = 60.0, **more: Any) -> VllmReplica:  # noqa: ANN401
@@ -112,8 +134,12 @@ OOM = (
 )
 
 
-async def test_one_that_dies_while_starting_is_told_by_its_own_words(put: Any, tmp_path: Path) -> None:  # noqa: ANN401
-    """The cause, not what only says that there is one; and where the log is."""
+async def test_one_that_dies_while_starting_is_told_by_its_own_words(
+    put: Any,  # noqa: ANN401
+    tmp_path: Path,
+    closed: list[str],
+) -> None:
+    """The cause, not what only says that there is one; and where the log is. No connection to it is kept."""
     put({"say": OOM, "exit": 1})
     async with open_replica(replica(tmp_path)) as server:
         with pytest.raises(LocalServerFailed) as caught:
@@ -121,13 +147,15 @@ async def test_one_that_dies_while_starting_is_told_by_its_own_words(put: Any, t
     assert 'exit status 1), with the words "torch.OutOfMemoryError: CUDA out of memory."' in str(caught.value)
     assert str(server.log_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(closed) == 1
 
 
-async def test_one_that_never_answers_is_ended_at_the_limit(put: Any, tmp_path: Path) -> None:  # noqa: ANN401
+async def test_one_that_never_answers_is_ended_at_the_limit(put: Any, tmp_path: Path, closed: list[str]) -> None:  # noqa: ANN401
     fake: Installed = put({"hang": True})
     async with open_replica(replica(tmp_path, start_limit=1.0)) as server:
         with pytest.raises(LocalServerFailed, match="did not answer within 1 seconds"):
             await server.start()
+        assert len(closed) == 1
         for start in fake.starts():
             await wait_until_gone(start["pid"])
 
