@@ -10,7 +10,7 @@ from test_evaluation_asking import MODEL, NOW, TASK, Place
 
 from metaspo import Gateway, Lane, MemoryStore
 from metaspo.backends import Completion, RequestRejected, Simulated, Usage
-from metaspo.engine.evaluation.asking import Base
+from metaspo.engine.evaluation.asking import Answered, Base
 from metaspo.engine.evaluation.grading import grading_of, outcomes_of
 from metaspo.engine.evaluation.scorecard import Outcome, Status
 from metaspo.engine.tasks import Example
@@ -60,7 +60,7 @@ def test_an_answer_that_could_not_be_had_is_graded_by_nobody() -> None:
         return 0.5
 
     task = replace(TASK, metric=Grader(name="own:judge", function=judge, max_calls=1))
-    answers: dict[int, Completion | RequestRejected] = {0: RequestRejected("too long"), 1: completion("yes")}
+    answers: dict[int, Answered] = {0: RequestRejected("too long"), 1: completion("yes")}
     outcomes = Place().do(lambda base: outcomes_of(base, task, task.train, answers, priority=NOW))
     assert {row: (outcome.status, outcome.grade) for row, outcome in outcomes.items()} == {
         0: (Status.FAILED, None),
