@@ -20,7 +20,7 @@ from metaspo.bench.measure import spread
 from metaspo.bench.processes import ServerProcess, serving
 from metaspo.bench.report import Report, Row
 
-QUESTIONS, TURNS, RATE = 600, 3, 40
+RATE = 40  # requests a second that the limited server lets through
 UNLIMITED = 1e9
 LIMIT = 900.0  # seconds for one measurement
 WHOSE = {"theirs": "its own", "ours": "metaspo"}
@@ -33,19 +33,17 @@ def installed(python: Path) -> list[str]:
     return names
 
 
-def measure_embed(
-    *, python: Path, only: Sequence[str], questions: int = QUESTIONS, turns: int = TURNS, rate: float = RATE
-) -> Report:
-    """For each adapter: fresh, and again in a new process; then once at a server that lets `rate` a second through.
+def measure_embed(*, python: Path, only: Sequence[str], questions: int, turns: int) -> Report:
+    """For each adapter: fresh, and again in a new process; then once at a server that lets `RATE` a second through.
 
     Those whose packages that Python lacks are named; `only` none of them.
     """
     absent = sorted(embedded.ADAPTERS.keys() - set(installed(python)))
-    rows = [row for name in only for row in _adapter(python, name, questions, turns, rate)]
+    rows = [row for name in only for row in _adapter(python, name, questions, turns)]
     notes = [
         f"{questions:,} questions of 1 KB, each asked once, 64 at once where a package can. CPU: of the whole process.",
         "again: in a new process, which finds what the one before it has left on disk.",
-        f"At {rate:g}/s: the server answers so many a second and refuses all others; {questions / rate:.0f} s at best.",
+        f"At {RATE}/s: the server answers so many a second and refuses all others; {questions / RATE:.0f} s at best.",
         "metaspo is told the limit; the packages' own clients have no such setting.",
         "A score is what the package says of all questions, in percent; every answer is right.",
     ]
@@ -54,7 +52,7 @@ def measure_embed(
     return Report(scenario="embed", title="Packages and their language models", rows=rows, notes=notes)
 
 
-def _adapter(python: Path, name: str, questions: int, turns: int, rate: float) -> list[Row]:
+def _adapter(python: Path, name: str, questions: int, turns: int) -> list[Row]:
     fresh: dict[str, list[Found]] = {whose: [] for whose in WHOSE}
     again: dict[str, list[Found]] = {whose: [] for whose in WHOSE}
     asked_again: dict[str, int] = {}
@@ -67,8 +65,8 @@ def _adapter(python: Path, name: str, questions: int, turns: int, rate: float) -
                 asked_again[whose] = max(0, int(server.told()[0]) - before - WARM_UP)
     rows: list[Row] = []
     for whose, shown in WHOSE.items():
-        with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as cache, _limited(python, rate) as server:
-            limited_figures = _ask(python, name, whose, server.url, questions, cache, per_minute=round(60 * rate))
+        with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as cache, _limited(python, RATE) as server:
+            limited_figures = _ask(python, name, whose, server.url, questions, cache, per_minute=60 * RATE)
             refused = int(server.told()[1])
         rows.append(
             {
@@ -77,7 +75,7 @@ def _adapter(python: Path, name: str, questions: int, turns: int, rate: float) -
                 "cpu us, fresh": spread(turn["cpu"] for turn in fresh[whose]).least,
                 "cpu us, again": spread(turn["cpu"] for turn in again[whose]).least,
                 "calls, again": asked_again[whose],
-                f"score at {rate:g}/s": limited_figures["score"],
+                f"score at {RATE}/s": limited_figures["score"],
                 "refused": refused,
                 "seconds": limited_figures["seconds"],
             }

@@ -26,7 +26,6 @@ from metaspo.engine.api import optimize
 from metaspo.engine.watch import serve_beside
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
-RATE, SECONDS = 5_000, 10.0
 EVERY = 0.01  # seconds between two writes
 PROPOSALS = 250  # events for each proposal
 PROBE = """
@@ -43,7 +42,7 @@ requestAnimationFrame(frame); 0
 """
 
 
-def measure_flood(*, rate: int = RATE, seconds: float = SECONDS) -> Report:
+def measure_flood(*, rate: int, seconds: float) -> Report:
     """Frames without events and with them, on the page's candidates and on its log; no rows without a Chromium."""
     rows = asyncio.run(_measure(rate, seconds)) if CHROMIUM else []
     missing = () if CHROMIUM else ("There is no Chromium on this machine: nothing was measured.",)

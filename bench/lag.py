@@ -21,7 +21,7 @@ ANSWER = "The answer is " + "forty-two, and so on. " * 25  # about 600 character
 LATENCY = 0.05  # seconds of the simulated model
 
 
-def measure_lag(*, rate: int = 1_000, seconds: float = 5.0) -> Report:
+def measure_lag(*, rate: int, seconds: float) -> Report:
     """Lag at about `rate` fresh answers a second, over so many seconds for each row."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:

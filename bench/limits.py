@@ -69,7 +69,6 @@ def measure_limits(
     minutes: int = MINUTES,
     requests: int = REQUESTS,
     fixed: Sequence[int] = FIXED,
-    replicas: Sequence[int] = REPLICAS,
     change_at: float = CHANGE_AT,
 ) -> Report:
     """Rate limits first, then concurrency."""
@@ -79,7 +78,7 @@ def measure_limits(
     best = {model: _best_rate(model, requests, fixed) for model in (server, half)}
     rate = _rate(_answer_times(server, LaneSettings(), requests))
     rows.append(_row("auto", "answers/s", best[server], rate))
-    rows += [_replicas_row(server, count, requests, best[server]) for count in replicas]
+    rows += [_replicas_row(server, count, requests, best[server]) for count in REPLICAS]
     rows.append(_change_row("auto, places halved", server, half, requests, best[half], change_at))
     rows.append(_change_row("auto, places doubled", half, server, requests, best[server], change_at))
     return Report(

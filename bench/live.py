@@ -19,8 +19,6 @@ from metaspo.bench.workload import filler
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Account, Budget, Gateway, Lane, LaneSettings, Prices
 
-LEVELS = (1, 4, 16, 64)
-CALLS = 400
 GROUP = 25  # questions under one system prompt
 GOOD_ENOUGH = 0.95  # of the best throughput: the smallest level that reaches it is recommended
 METRICS_LIMIT = 10.0  # seconds
@@ -62,7 +60,7 @@ class Level:
         return len(self.answers) / self.seconds
 
 
-async def measure_live(target: LiveTarget, *, levels: Sequence[int] = LEVELS, calls: int = CALLS) -> Report:
+async def measure_live(target: LiveTarget, *, levels: Sequence[int], calls: int) -> Report:
     """All levels, at most `calls` calls together.
 
     Raises:

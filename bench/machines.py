@@ -17,16 +17,12 @@ from metaspo.bench.processes import ServerProcess, program, serving
 from metaspo.bench.report import Report, Row
 from metaspo.engine.errors import ConfigError
 
-PROCESSES, PER_MINUTE, SECONDS, BETWEEN = 8, 6_000, 180.0, 10.0
 SAVED_UP = 1.0  # seconds of its limit that the model's server saves up
 CAP_AT = 0.75  # of what the limit would let through in all is what may be spent
 PERIOD = 30.0  # seconds a row
 
 
-async def measure_machines(
-    *, url: str = "", processes: int = PROCESSES, per_minute: int = PER_MINUTE, seconds: float = SECONDS,
-    between: float = BETWEEN,
-) -> Report:  # fmt: skip
+async def measure_machines(*, url: str = "", processes: int, per_minute: int, seconds: float, between: float) -> Report:
     """`url` of the server that they share; one of this machine's for the time being if left out.
 
     Raises `ConfigError` where there is none.

@@ -17,7 +17,7 @@ import anyio
 
 from metaspo.backends import OpenAICompatible, Reply, Request, Usage
 from metaspo.backends.virtual_time import run_virtual
-from metaspo.bench.defaults import LIVE_CALLS, SEEDS
+from metaspo.bench.defaults import SEEDS
 from metaspo.bench.instant import Behind, InstantModel, OtherwiseAsked
 from metaspo.bench.live import LiveTarget, hit_rate, prefix_counters
 from metaspo.bench.report import Report, Row
@@ -90,13 +90,12 @@ def measure_order(
     seeds: int = SEEDS,
     spreads: Mapping[str, float] = SPREADS,
     servers: Mapping[str, VLLMModel] = SERVERS,
-    orders: Mapping[str, Order] = ORDERS,
 ) -> Report:
     """Every order on simulated servers, in worlds with large and small differences; means over the seeds."""
     rows: list[Row] = []
     for kind, spread in spreads.items():
         for server, model in servers.items():
-            for name, order in orders.items():
+            for name, order in ORDERS.items():
                 runs = [simulated(size, World(spread=spread, seed=seed), order, model) for seed in range(seeds)]
                 rows.append({"differences": kind, "server": server, "order": name, **_means(runs)})
     return Report(
@@ -111,20 +110,18 @@ def measure_order(
     )
 
 
-async def measure_order_live(
-    target: LiveTarget, *, concurrency: int, calls: int = LIVE_CALLS, orders: Mapping[str, Order] = LIVE_ORDERS
-) -> Report:
+async def measure_order_live(target: LiveTarget, *, concurrency: int, calls: int) -> Report:
     """Every order on a real server, in turn; all of them together ask it at most `calls` times.
 
     Raises:
         TooFewCalls: when they are not enough for one row of each task.
         BackendError, RunStopped: when the server cannot be used.
     """
-    size = size_within(calls // len(orders))
+    size = size_within(calls // len(LIVE_ORDERS))
     salt = f"{time_ns():x}"
     spread = SPREADS["large"]
     rows: list[Row] = []
-    for number, (name, order) in enumerate(orders.items()):
+    for number, (name, order) in enumerate(LIVE_ORDERS.items()):
         world = World(spread=spread, salt=f"[{salt}.{number}] ")
         run = await _live(target, size, world, order, concurrency=concurrency)
         rows.append({"order": name, **_means([run])})

@@ -20,8 +20,6 @@ from metaspo.bench.measure import keep_to_core, spread
 from metaspo.bench.processes import program, serving
 from metaspo.bench.report import Report, Row
 
-CALLS = 4_000
-TURNS = 5
 BARE = "bare aiohttp + orjson"
 LIMIT = 600.0  # seconds for one client
 
@@ -31,8 +29,8 @@ Found = dict[str, float]
 
 def measure_overhead(
     *,
-    calls: int = CALLS,
-    turns: int = TURNS,
+    calls: int,
+    turns: int,
     peers_python: Path | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Report:

@@ -27,8 +27,6 @@ from metaspo.engine.tasks.programs import Call, Program
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings
 
 STEPS = 5
-EXAMPLES = 400
-TURNS = 7
 PLAIN, PROGRAM = f"{STEPS} plain calls", f"a program of {STEPS} steps"
 PAIR = PromptPair(filler(150), "{question}")
 
@@ -53,7 +51,7 @@ TASKS = {PLAIN: TASK, PROGRAM: replace(TASK, program=Program(name="in_steps", fu
 EACH = {PLAIN: STEPS, PROGRAM: 1}  # examples for one of the other kind
 
 
-def measure_programs(*, examples: int = EXAMPLES, turns: int = TURNS) -> Report:
+def measure_programs(*, examples: int, turns: int) -> Report:
     """Plain calls and programs in turns, fresh and again out of the cache, and the ratios of their times."""
     with fast_server() as url:
         timings = asyncio.run(_take_turns(url, examples=examples, turns=turns))

@@ -22,7 +22,6 @@ from metaspo.engine import Prepared, RunReport
 from metaspo.engine.api import optimize
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
-TURNS = 7
 RECORD_HEAD = 5  # bytes of version and checksum before a record's JSON
 SETTINGS = LaneSettings(concurrency=256)
 
@@ -69,7 +68,7 @@ def finish_run(size: Size, *, folder: Path) -> FinishedRun:
     return FinishedRun(prepared, store, report, model.requests)
 
 
-def measure_replay(*, size: Size = PAPER, turns: int = TURNS) -> Report:
+def measure_replay(*, size: Size = PAPER, turns: int) -> Report:
     """Replays and bare loops in turns, and the ratios of their times."""
     with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
         run = finish_run(size, folder=Path(folder))

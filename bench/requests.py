@@ -150,7 +150,7 @@ class Seen:
     stored: int | None = None
 
 
-def measure_requests(counts: Sequence[int] = REQUESTS) -> Report:
+def measure_requests(counts: Sequence[int]) -> Report:
     """Every way of asking, with each number of requests."""
     rows: list[Row] = []
     for count in counts:

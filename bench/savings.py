@@ -75,22 +75,20 @@ class Spent:
     selections: Selections
 
 
-def measure_savings(
-    *, size: Size = LOOPS, seeds: int = SEEDS, spreads: Mapping[str, float] = SPREADS, levers: Sequence[Lever] = LEVERS
-) -> Report:
+def measure_savings(*, size: Size = LOOPS, seeds: int = SEEDS) -> Report:
     """Every lever in every world, with both kinds of server; means over the seeds."""
     rows: list[Row] = []
     servers: tuple[Server, ...] = ("api", "vllm")
-    for (kind, spread), server in product(spreads.items(), servers):
+    for (kind, spread), server in product(SPREADS.items(), servers):
         worlds = [World(spread=spread, seed=seed) for seed in range(seeds)]
-        runs = {lever.name: [spend(size, world, lever, server=server) for world in worlds] for lever in levers}
-        rows.extend(_row(kind, server, lever, runs, levers) for lever in levers)
+        runs = {lever.name: [spend(size, world, lever, server=server) for world in worlds] for lever in LEVERS}
+        rows.extend(_row(kind, server, lever, runs) for lever in LEVERS)
     return Report(
         scenario="savings",
         title=f"Base-model calls of a run's loops, simulated; means over {seeds} seeds",
         rows=rows,
         parameters={
-            "worlds": {name: World(spread=spread).parameters() for name, spread in spreads.items()},
+            "worlds": {name: World(spread=spread).parameters() for name, spread in SPREADS.items()},
             "simulated GPT-4o mini": GPT_4O_MINI[TIER].as_data(),
             "one simulated vLLM": VLLMModel().as_data(),
         },
@@ -162,10 +160,8 @@ def _chosen(selection: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return selection and {name: value for name, value in selection.items() if name != "raced_out"}
 
 
-def _row(
-    kind: str, server: Server, lever: Lever, runs: Mapping[str, Sequence[Spent]], levers: Sequence[Lever]
-) -> dict[str, Figure]:
-    levered, none, full = runs[lever.name], runs[levers[0].name], runs[levers[1].name]
+def _row(kind: str, server: Server, lever: Lever, runs: Mapping[str, Sequence[Spent]]) -> dict[str, Figure]:
+    levered, none, full = runs[lever.name], runs[LEVERS[0].name], runs[LEVERS[1].name]
     calls, before = fmean(run.calls for run in levered), fmean(run.calls for run in none)
     rounds = [same_rounds(exhaustive.selections, run.selections) for exhaustive, run in zip(full, levered, strict=True)]
     same, compared = (sum(column) for column in zip(*rounds, strict=True))

@@ -23,13 +23,11 @@ from metaspo.engine import count_calls
 from metaspo.engine.api import optimize
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
-EVALUATIONS = (1_000, 10_000, 100_000)
-FULL = (*EVALUATIONS, 1_000_000)
 # So many examples that no prompt gets all of them right: then there would be nothing left to do.
 ITERATION = Size(tasks=2, train=60, test=0, iterations=1, outer=3)
 
 
-def measure_scale(evaluations: Sequence[int] = EVALUATIONS) -> Report:
+def measure_scale(evaluations: Sequence[int]) -> Report:
     """One run of about each size."""
     rows = [measured_apart(__name__, count) for count in evaluations]
     return Report(

@@ -18,13 +18,11 @@ from metaspo.bench.processes import ServerProcess, program, serving
 from metaspo.bench.report import Report, Row
 from metaspo.bench.served import BARE, MODEL, OURS
 
-CALLS = 4_000
-TURNS = 5
 WARM_UP = 256
 FRESH, CACHED = "metaspo serve, fresh", "metaspo serve, cached"
 
 
-def measure_serve(*, calls: int = CALLS, turns: int = TURNS) -> Report:
+def measure_serve(*, calls: int, turns: int) -> Report:
     """The servers in turns."""
     timings: dict[str, list[Timing]] = {BARE: [], FRESH: [], CACHED: []}
     with fast_server() as upstream:

@@ -22,7 +22,6 @@ from metaspo.bench.serve import server_command, use
 from metaspo.bench.served import MODEL, OURS, SLOTS
 from metaspo.bench.workload import filler
 
-CLIENTS, SECONDS, BETWEEN = 1_000, 600.0, 30.0
 DOWN = 1.0  # seconds that a killed server is away
 REPEATED = 0.3  # of all questions were asked before
 MEMORY_OF = 1_000  # questions back that are asked again
@@ -37,9 +36,7 @@ class _Seen:
     asked: int = 0
 
 
-async def measure_soak(
-    *, clients: int = CLIENTS, seconds: float = SECONDS, between: float = BETWEEN, victim: Victim = "model"
-) -> Report:
+async def measure_soak(*, clients: int, seconds: float, between: float, victim: Victim = "model") -> Report:
     """So many clients for so long; the model's server, or metaspo's own, is killed every `between` seconds."""
     with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
         paid = Path(folder) / "paid"

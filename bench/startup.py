@@ -23,7 +23,6 @@ from metaspo.bench.overhead import fast_server
 from metaspo.bench.report import Report, Row
 from metaspo.engine.errors import ConfigError
 
-TURNS: Final = 5
 AIM: Final = 0.35  # seconds of CPU
 POLL: Final = 0.5  # seconds between two looks at a process that has asked nothing yet
 METASPO: Final = (sys.executable, "-P", "-m", "metaspo")
@@ -95,7 +94,7 @@ def _end(process: "subprocess.Popen[bytes]", wall: float) -> Timing:
     return Timing(used.ru_utime + used.ru_stime, time.perf_counter() - wall)
 
 
-def measure_startup(*, helps: Sequence[str] = (), turns: int = TURNS, only: Sequence[str] = ()) -> Report:
+def measure_startup(*, helps: Sequence[str] = (), turns: int, only: Sequence[str] = ()) -> Report:
     """Commands that end, the help of all and of those named, and those that ask; `only` those that begin so.
 
     The first turn, in which code is compiled, is not counted. Raises `ConfigError` for one with which none begins.

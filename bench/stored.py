@@ -27,10 +27,9 @@ from metaspo.scheduling import Gateway, Lane
 WARM = 2 * BATCH  # requests before those that count
 COUNTED = BATCHES * BATCH
 ROUND = 250_000  # answers that are put in at a time
-TURNS = 5
 
 
-def measure_stored(sizes: Sequence[int], *, turns: int = TURNS) -> Report:
+def measure_stored(sizes: Sequence[int], *, turns: int) -> Report:
     """A stream of requests on caches of each size, in turns."""
     seen: dict[int, list[Row]] = {size: [] for size in sizes}
     with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:

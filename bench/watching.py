@@ -32,13 +32,12 @@ from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 CONCURRENCY: Final = 20
 TASKS, TRAIN, TEST, ITERATIONS = 2, 30, 30, 2
-TURNS: Final = 40  # pairs
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - where a disk that others use, too, disturbs no turn
 NOBODY, LOOKED_AT = "nobody", "its page (--web)"
 
 
-def measure_watching(*, turns: int = TURNS, small: bool = False) -> Report:
-    """Pairs of runs on a model that answers at once; who is first changes from pair to pair."""
+def measure_watching(*, turns: int, small: bool = False) -> Report:
+    """So many pairs of runs on a model that answers at once; who is first changes from pair to pair."""
     timings: dict[str, list[Timing]] = {NOBODY: [], LOOKED_AT: []}
     with (
         tempfile.TemporaryDirectory(prefix="metaspo-bench-", dir=MEMORY if MEMORY.is_dir() else None) as name,

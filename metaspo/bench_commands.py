@@ -219,7 +219,6 @@ def requests(
     minute.
     """
     from metaspo.bench.requests import FULL, REQUESTS
-    from metaspo.bench.stored import TURNS
 
     with exit_on_user_error():
         if full and stored:
@@ -227,7 +226,7 @@ def requests(
         if turns and not stored:
             raise ConfigError("--turns needs --stored, how many answers a cache holds already")
     if stored:
-        show(bench.measure_stored(stored, turns=turns or TURNS), json=json)
+        show(bench.measure_stored(stored, turns=turns or 5), json=json)
         return
     show(bench.measure_requests(FULL if full else REQUESTS), json=json)
 

@@ -36,7 +36,6 @@ class TextTable:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    title: str = ""
 
     @property
     def text_columns(self) -> tuple[bool, ...]:

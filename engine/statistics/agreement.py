@@ -32,7 +32,7 @@ class Agreement:
     interval: Interval | None
 
 
-def agreement(pairs: Sequence[tuple[float, float]], *, step: float = 0.0, seed: int = 0) -> Agreement:
+def agreement(pairs: Sequence[tuple[float, float]], *, step: float = 0.0) -> Agreement:
     """Of the grades (0 to 1) of each answer: weighted kappa (J. Cohen, Psychological Bulletin 70, 1968), its interval
     by the bootstrap over answers.
 
@@ -57,7 +57,7 @@ def agreement(pairs: Sequence[tuple[float, float]], *, step: float = 0.0, seed: 
         opposed = np.concatenate([table, [[0.0, 1.0], [1.0, 0.0]]])
         least = float(_kappa(opposed, np.asarray([[1.0] * answers + [doubt / 2] * 2]))[0])
         return Agreement(answers=answers, same=same, kappa=kappa, interval=Interval(least, 1.0))
-    drawn = np.random.default_rng(seed).multinomial(answers, [1 / answers] * answers, size=DRAWS).astype(float)
+    drawn = np.random.default_rng(0).multinomial(answers, [1 / answers] * answers, size=DRAWS).astype(float)
     low, high = np.nanquantile(_kappa(table, drawn), [TAIL, 1 - TAIL])
     return Agreement(answers=answers, same=same, kappa=kappa, interval=Interval(float(low), float(high)))
 
