@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from metaspo.cache.disk_maintenance import DiskMaintenance
     from metaspo.cache.fallback import FallbackStore
     from metaspo.cache.key import KEY_VERSION, MARK, KeyPattern, explain_key, request_key
-    from metaspo.cache.keyed import KeyedRequests, keys_of, one_of_each_model
+    from metaspo.cache.keyed import KeyedRequests, keys_of, last_of_each_model
     from metaspo.cache.location import PASSWORD, check_location, folder_of, holds_password, is_server, shown_location
     from metaspo.cache.maintenance import (
         CacheCheck,
@@ -72,7 +72,7 @@ __all__ = [
     "import_cache",
     "is_server",
     "keys_of",
-    "one_of_each_model",
+    "last_of_each_model",
     "open_maintenance",
     "open_store",
     "prune_cache",

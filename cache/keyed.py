@@ -11,6 +11,11 @@ from metaspo.cache.key import request_key
 class KeyedRequests(Sequence[Request]):
     """Requests to one model, each of them made when somebody asks for it."""
 
+    @property
+    @abstractmethod
+    def model(self) -> str:
+        """The one that they are to."""
+
     @abstractmethod
     def make(self, position: int, /) -> Request:
         """One of them."""
@@ -37,8 +42,11 @@ def keys_of(requests: Sequence[Request], positions: Iterable[int]) -> list[str]:
     return [request_key(requests[position]) for position in positions]
 
 
-def one_of_each_model(requests: Sequence[Request], positions: Sequence[int]) -> Iterable[Request]:
-    """The last request of each model among those at some positions."""
+def last_of_each_model(
+    requests: Sequence[Request], positions: Sequence[int]
+) -> Iterable[tuple[str, Sequence[Request], int]]:
+    """Each model that is asked at some positions, and of what it is asked the last, as one of a sequence."""
     if isinstance(requests, KeyedRequests):
-        positions = positions[-1:]
-    return {(request := requests[position]).model: request for position in positions}.values()
+        return ((requests.model, requests, positions[-1]),)
+    last = {requests[position].model: requests[position] for position in positions}
+    return ((model, (request,), 0) for model, request in last.items())

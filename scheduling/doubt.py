@@ -4,7 +4,7 @@ Where nothing else is answered meanwhile, one request of the same model that was
 once more, and that decides about all who are in doubt. Synchronous, told the time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from itertools import count
 
@@ -34,7 +34,8 @@ class Doubt:
         self._flights = around.flights
         self._emit = around.emit
         self._wake = around.wake
-        self._witnesses: dict[str, Request] = {}  # by model: what was answered last, now or in an earlier session
+        # By model what was answered last, now or in an earlier session: one of some requests, made if need be.
+        self._witnesses: dict[str, tuple[Sequence[Request], int]] = {}
         self._proof: Flight | None = None  # asks a witness once more
         self._numbers = count(LAST_NUMBER, -1)  # one that proves nothing any more may be on its way still
         self.suspects: PriorityQueue[Flight] = PriorityQueue()
@@ -42,13 +43,13 @@ class Doubt:
     def __repr__(self) -> str:
         return f"<Doubt suspects={len(self.suspects)} proof={self._proof}>"
 
-    def answered_before(self, request: Request) -> None:
-        """The model has answered this one, some time: asked again, it shows whether the server answers at all."""
-        self._witnesses[request.model] = request
+    def answered_before(self, model: str, requests: Sequence[Request], position: int) -> None:
+        """The model has answered one of these, some time: asked again, it shows whether the server answers at all."""
+        self._witnesses[model] = requests, position
 
     def answered(self, flight: Flight) -> None:
         """The server answers: what has no attempts left is to blame for that."""
-        self._witnesses[flight.request.model] = flight.request
+        self.answered_before(flight.request.model, (flight.request,), 0)
         if self.suspects or flight is self._proof:
             self._proof = None
             for suspect in self._clear():
@@ -61,11 +62,13 @@ class Doubt:
     def ask_witness(self, flight: Flight, now: float) -> bool:
         """Have the flight's witness asked once more, unless one is; false where there is none to ask, or it is asked
         for its own sake, so that its answer would say nothing."""
-        witness = self._witnesses.get(flight.request.model)
-        if witness is None or self.is_proof(flight):
+        among = self._witnesses.get(flight.request.model)
+        if among is None or self.is_proof(flight):
             return False
         if self._proof is not None:
             return True
+        requests, position = among
+        witness = requests[position]
         key = request_key(witness)
         if self._flights.get(key) is not None:
             return False

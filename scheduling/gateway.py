@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Self, cast
 
 from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.backends.closing import close_all, to_the_end
-from metaspo.cache import Store, StoreError, keys_of, one_of_each_model, request_key
+from metaspo.cache import Store, StoreError, keys_of, last_of_each_model, request_key
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.arrivals import Arrival, Arrivals
 from metaspo.scheduling.call_record import CallReports, OnCall
@@ -351,8 +351,8 @@ class Gateway:
         account: Account,
     ) -> None:
         """Of some requests the answers by position, and their keys in that order, or none."""
-        for request in one_of_each_model(requests, list(hits)):
-            lane.doubt.answered_before(request)
+        for model, among, position in last_of_each_model(requests, list(hits)):
+            lane.doubt.answered_before(model, among, position)
         reports = self._reports_of_hits
         if not keys and (account.remembers or reports is not None):
             keys = keys_of(requests, hits)

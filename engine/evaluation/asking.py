@@ -100,6 +100,11 @@ class Questions(KeyedRequests):
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def model(self) -> str:
+        """See `KeyedRequests`."""
+        return self._base.model.name
+
     def make(self, position: int, /) -> Request:
         """See `KeyedRequests`."""
         row = self._rows[position]
@@ -107,12 +112,19 @@ class Questions(KeyedRequests):
 
     def keys(self, positions: Iterable[int], /) -> list[str]:
         """See `KeyedRequests`."""
-        return [self._key(self._rows[position]) for position in positions]
+        rows, examples = self._rows, self._examples
+        if self._alike is None:
+            return [self._key(rows[position]) for position in positions]
+        key = self._alike.key
+        return [
+            key(example.question)
+            if not (example := examples[rows[position]]).history and not example.images
+            else self._key(rows[position])
+            for position in positions
+        ]
 
     def _key(self, row: int) -> str:
-        example = self._examples[row]
-        if self._alike is not None and not example.history and not example.images:
-            return self._alike.key(example.question)
+        """That of a whole request."""
         if row not in self._made:
             self._made[row] = self._request(row)
         return request_key(self._made[row])
