@@ -35,6 +35,8 @@ class Model:
         """The same as it answers a task's examples."""
         if task.max_tokens is None and not task.response_format:
             return self
+        if not task.max_tokens and task.response_format == self.response_format:
+            return self
         sampling = replace(self.sampling, max_tokens=task.max_tokens or self.sampling.max_tokens)
         return replace(self, sampling=sampling, response_format=task.response_format)
 

@@ -1,7 +1,6 @@
 """How the examples of a split get their answers under a prompt pair: by one call each, or by a program."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -93,8 +92,8 @@ class Questions(KeyedRequests):
 
     def of(self, rows: Sequence[int]) -> "Questions":
         """Those of some rows of the split, in this order."""
-        some = copy(self)
-        some._rows = rows
+        some = Questions.__new__(Questions)  # `copy` takes ten times as long
+        some.__dict__ |= self.__dict__ | {"_rows": rows}
         return some
 
     def __len__(self) -> int:

@@ -125,7 +125,13 @@ class RunResult:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, as `result.json` holds it."""
-        return {"version": VERSION, **asdict(self)}
+        return {"version": VERSION, **asdict(replace(self, tests=())), "tests": tuple(map(_test_as_json, self.tests))}
+
+
+def _test_as_json(test: TestScore) -> dict[str, Any]:
+    """As `asdict` has it, which would copy grade by grade."""
+    per_example = {"grades": test.grades, "labels": test.labels, "repeats": test.repeats}
+    return {**asdict(replace(test, grades=(), labels=(), repeats=())), **per_example}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
