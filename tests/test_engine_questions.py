@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from scheduling_world import Server, ask
 
-from metaspo.backends import Message, Request, Sampling
+from metaspo.backends import HalfAnswer, Message, Request, Sampling
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MARK, KeyedRequests, MemoryStore, request_key
 from metaspo.engine.config.models import Model
@@ -14,7 +15,7 @@ from metaspo.engine.evaluation.asking import Base, Questions
 from metaspo.engine.prompts import PromptPair, Roles, render
 from metaspo.engine.strategies.worked_examples import WorkedExample, join_user
 from metaspo.engine.tasks import Example
-from metaspo.scheduling import Gateway, Lane
+from metaspo.scheduling import Gateway, GivenUp, Lane, LaneSettings
 
 SHOWN = join_user((WorkedExample("2", "two"), WorkedExample("\ud800", "three")), "Say {question}.")
 texts = st.text(st.sampled_from(["a", '"', "\\", "\n", "\x7f", "é", "\ud83d", "\ude00", "2", "\ue000"]), max_size=4)
@@ -92,5 +93,30 @@ def test_of_what_is_in_the_store_no_request_is_made() -> None:
             again = Counted(600)
             assert list((await gateway.lookup_many(again, lane="lane")).values()) == answers
             assert again.made == []
+
+    run_virtual(main())
+
+
+def test_what_the_lane_asks_again_in_doubt_is_the_last_of_what_was_in_the_store() -> None:
+    """It is made then, and no other one; that it is answered tells that a request alone is to blame."""
+
+    def halve(request: Request) -> None:
+        if "question 9" in request.messages[-1].content:
+            raise HalfAnswer("cut")
+
+    async def main() -> None:
+        server, store = Server(), MemoryStore()
+        async with Gateway([Lane("lane", [server])], store=store) as gateway:
+            await gateway.complete_many([ask(number) for number in range(4)], lane="lane")
+        server = Server()
+        server.plan = halve
+        async with Gateway([Lane("lane", [server], LaneSettings(attempts=2))], store=store) as gateway:
+            requests = Counted(4)
+            await gateway.complete_many(requests, lane="lane")
+            assert (requests.made, server.calls) == ([], [])
+            with pytest.raises(GivenUp):
+                await gateway.complete(ask(9), lane="lane")
+            assert requests.made == [3]
+        assert server.finished == ["question 3"]
 
     run_virtual(main())
