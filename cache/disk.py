@@ -55,7 +55,8 @@ class DiskStore(BatchedStore):
     async def _fetch(self, keys: Sequence[str]) -> list[tuple[str, bytes | BadRecord]]:
         with explained(self._folder):
             found = self._reader.by_keys(keys)
-            self._recent.add_many(self._reader.neighbours(used=self._memory_hits))
+            for some in self._reader.neighbours(used=self._memory_hits):
+                self._recent.add_many(some)
         return found
 
     async def _commit(self, items: Items) -> Sequence[Before]:

@@ -5,7 +5,8 @@ the hour before. A row among its neighbours is read in a third of the time that 
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from metaspo.cache.database import MODE_RAW, batched, value_or_problem
 from metaspo.cache.record import BadRecord
@@ -14,9 +15,13 @@ BLOCK = 1_024
 """Rows that are read together; that takes less than a millisecond."""
 ALLOWANCE = 8 * BLOCK
 """Rows that may be read in vain, beyond twice those that were of use."""
+BLOCKS = 8
+"""That are read after one look-up at most: its rows may stand all over the database."""
+LONGEST = 4_096
+"""Bytes of a record that is read unasked: of longer ones a block may have a gigabyte, and little is gained."""
 _KEYS_PER_SELECT = 500
 _NEIGHBOURS = """
-    SELECT key, value FROM Cache WHERE rowid BETWEEN ? AND ?
+    SELECT key, CASE WHEN length(value) <= ? THEN value END FROM Cache WHERE rowid BETWEEN ? AND ?
     AND raw = 1 AND mode = ? AND typeof(key) = 'text' AND typeof(value) = 'blob'
 """
 
@@ -40,19 +45,19 @@ class DiskReader:
         self._blocks = dict.fromkeys(row[0] // BLOCK for row in rows)
         return [(key, value_or_problem(mode, value)) for _, key, mode, value in rows]
 
-    def neighbours(self, *, used: int) -> Iterable[tuple[str, bytes]]:
-        """Records around those found last, as long as those read before are of use: so many were, at most."""
-        for block in self._blocks:
+    def neighbours(self, *, used: int) -> Iterator[list[tuple[str, bytes]]]:
+        """Records around those found last, block by block, as long as those read before are of use: so many were, at
+        most."""
+        for block in islice(self._blocks, BLOCKS):
             if self._neighbours > ALLOWANCE + 2 * used:
                 return
             try:
-                rows = self._connection.execute(
-                    _NEIGHBOURS, (block * BLOCK, (block + 1) * BLOCK - 1, MODE_RAW)
-                ).fetchall()
+                where = (LONGEST, block * BLOCK, (block + 1) * BLOCK - 1, MODE_RAW)
+                rows = self._connection.execute(_NEIGHBOURS, where).fetchall()
             except sqlite3.Error:  # in rows that nobody has asked for
                 return
             self._neighbours += len(rows)
-            yield from rows
+            yield [row for row in rows if row[1] is not None]
 
     def close(self) -> None:
         """Let go."""

@@ -8,7 +8,7 @@ import pytest
 
 from metaspo.cache import DiskStore, StoreError
 from metaspo.cache.database import add_first, open_cache
-from metaspo.cache.disk_reader import ALLOWANCE, BLOCK, DiskReader
+from metaspo.cache.disk_reader import ALLOWANCE, BLOCK, BLOCKS, LONGEST, DiskReader
 from metaspo.cache.folder import connect
 from metaspo.cache.testing import make_entry, make_key
 
@@ -50,13 +50,28 @@ def test_what_is_of_no_use_is_read_no_more(tmp_path: Path) -> None:
         count = 0
         for key, _ in items[::BLOCK]:
             reader.by_keys([key])
-            count += len(list(reader.neighbours(used=used)))
+            count += sum(map(len, reader.neighbours(used=used)))
         return count
 
     with closing(DiskReader(connect(tmp_path / "cache"))) as reader:
         assert ALLOWANCE < read(reader, used=0) <= ALLOWANCE + BLOCK
         assert read(reader, used=0) == 0
         assert abs(read(reader, used=4 * BLOCK) - 8 * BLOCK) <= BLOCK
+
+
+def test_one_look_up_reads_few_blocks_and_no_long_records_unasked(tmp_path: Path) -> None:
+    """However much was of use before: its rows may stand all over the database, and a block of long ones be a gigabyte.
+    Long ones count as read in vain."""
+    items = [(make_key(number), bytes(LONGEST + number % 2)) for number in range((BLOCKS + 1) * BLOCK)]
+    with closing(open_cache(tmp_path / "cache")) as cache:
+        add_first(cache, items)
+    with closing(DiskReader(connect(tmp_path / "cache"))) as reader:
+        assert len(reader.by_keys([key for key, _ in items[BLOCK // 2 :: BLOCK]])) == BLOCKS + 1
+        blocks = list(reader.neighbours(used=len(items)))
+        assert [len(block) for block in blocks] == [BLOCK // 2] * BLOCKS
+        assert {len(record) for block in blocks for _, record in block} == {LONGEST}
+        assert len(list(reader.neighbours(used=0))) == 1
+        assert list(reader.neighbours(used=0)) == []
 
 
 async def test_a_neighbour_that_is_damaged_harms_nobody_until_it_is_asked_for(tmp_path: Path) -> None:
