@@ -22,8 +22,10 @@ nearly all others: then it is the request that fails, and there is nobody to spa
 A request without attempts left fails alone if the server answers others meanwhile (`doubt` says how that is found
 out); else the server is to blame, and the lane's patience is over for it.
 
-What uses no attempt is bounded by the lane's patience. RateLimited and SlowDown hold the whole lane (for a moment only
-where a pace is learned from bare refusals: the rest is the request's to wait); the other waits are the request's alone.
+What uses no attempt is bounded by the lane's patience, of which it takes its wait; Unreachable, which has none, the
+time since the one before, up to the longest wait: a request that ends its server each time would be asked for ever.
+RateLimited and SlowDown hold the whole lane (for a moment only where a pace is learned from bare refusals: the rest is
+the request's to wait); the other waits are the request's alone.
 A failure that gets its endpoint rested uses no attempt either: it was not the request's. (+) Half an answer does: a
 server that sends nothing else is there, and waiting for it to come back would be in vain.
 """
@@ -89,6 +91,7 @@ class Retries(NamedTuple):
         began_at, tried_at: when the first and the last of the attempts failed; None before the first.
         refused_for: seconds to wait after failures that do not count, in a row; 0 if the last one counted. Time in the
             queue is not among them, which others go before it, and nobody refuses.
+        again_at: when the last of these waits was over; None before the first.
     """
 
     failures: int = 0
@@ -97,15 +100,19 @@ class Retries(NamedTuple):
     refused_for: float = 0.0
     tried_at: float | None = None
     began_at: float | None = None
+    again_at: float | None = None
 
     def after(self, *, counts: bool, quick: bool, wait: float, now: float) -> "Retries":
         """And one more failure, after which it waits for so many seconds."""
         if quick:
-            return self._replace(quick=self.quick + 1, refused_for=0.0)
+            return self._replace(quick=self.quick + 1, refused_for=0.0, again_at=None)
         if counts:
             began_at = now if self.began_at is None else self.began_at
             return Retries(self.failures + 1, self.attempts + 1, self.quick, tried_at=now, began_at=began_at)
-        return self._replace(failures=self.failures + 1, refused_for=self.refused_for + wait)
+        waited = wait
+        if not wait and self.again_at is not None:
+            waited = min(max(0.0, now - self.again_at), LONGEST_WAIT)
+        return self._replace(failures=self.failures + 1, refused_for=self.refused_for + waited, again_at=now + wait)
 
 
 def back_off(failures: int, rng: random.Random, *, first: float = FIRST_WAIT) -> float:

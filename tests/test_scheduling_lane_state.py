@@ -508,6 +508,27 @@ def test_whoever_drives_a_lane_only_by_its_own_word_misses_nothing(name: str) ->
     assert ", ".join(filter(None, done)) == ", ".join(filter(None, (effects for _, _, effects in table)))
 
 
+def test_a_request_that_ends_its_server_each_time_is_given_up() -> None:
+    """Though others are answered whenever the server is back: it is asked no longer than its patience."""
+    rig, at, number = Rig(LaneSettings(concurrency=1, patience=60)), 0, 0
+    rig.ask(0, at, priority=(2,))
+    while rig.flights.get(request_key(ask(0))) is not None:
+        at += 1
+        assert at < 200, "it is asked for ever"
+        if "look" in rig.pump(at):
+            rig.happen("probe ok", at)
+        while rig.out:
+            if rig.out[0][0]:
+                rig.happen(f"answer {number}", at)
+                continue
+            rig.hear("fail 0 gone", at)
+            told = rig.take_done()
+            number += 1
+            rig.ask(number, at, priority=(1,))
+            rig.pump(at)
+    assert (told, at) == ("0 Unavailable", 62)
+
+
 def test_an_answer_that_is_here_is_not_aborted() -> None:
     """Whoever asks again finds it."""
     rig = Rig()

@@ -206,8 +206,16 @@ def test_what_a_request_has_met_is_counted_by_kind() -> None:
         return past.after(counts=counts, quick=quick, wait=wait, now=now)
 
     begun = after(after(Retries(), now=5.0, wait=2.0), now=8.0, wait=4.0)
-    assert begun == Retries(failures=2, refused_for=6.0)
+    assert begun == Retries(failures=2, refused_for=6.0, again_at=12.0)
     assert after(begun, now=9.0, quick=True) == Retries(failures=2, quick=1)
     tried = after(after(begun, now=9.0, quick=True), now=10.0, wait=8.0, counts=True)
     assert tried == Retries(failures=3, attempts=1, quick=1, tried_at=10.0, began_at=10.0)
-    assert after(tried, now=11.0, wait=9.0) == Retries(4, 1, 1, 9.0, 10.0, 10.0)
+    assert after(tried, now=11.0, wait=9.0) == Retries(4, 1, 1, 9.0, 10.0, 10.0, 20.0)
+
+
+def test_where_nothing_is_waited_for_the_time_between_two_refusals_counts() -> None:
+    """Up to the longest wait, and no wait twice: what stands in the queue for hours is not refused so long."""
+    past = Retries()
+    for now, wait, refused_for in [(5, 0, 0), (6, 0, 1), (6, 30, 31), (40, 0, 35), (20_000, 0, 95), (20_000, 0, 95)]:
+        past = past.after(counts=False, quick=False, wait=wait, now=now)
+        assert past.refused_for == refused_for
