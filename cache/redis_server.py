@@ -150,7 +150,7 @@ def _in_words(error: BaseException) -> str:
     before, _, said = str(error).rpartition(" of pipeline caused error: ")
     try:
         arguments = literal_eval(said) if before else said
-    except (SyntaxError, ValueError):  # some versions write them as they are
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):  # some versions write them as they are
         return said
     return " ".join(map(str, arguments)) if isinstance(arguments, tuple) else said
 

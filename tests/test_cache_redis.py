@@ -105,6 +105,14 @@ def test_what_the_server_said_in_a_batch_is_told_letter_by_letter(said: str) -> 
     assert str(told.value).endswith(f"({said}).")
 
 
+@pytest.mark.parametrize("said", ["{[]: 1}", "-" * 100_000 + "1"])
+def test_what_looks_like_words_in_a_batch_and_is_none_is_told_as_it_is(said: str) -> None:
+    """A server may say whatever it likes."""
+    with pytest.raises(StoreError) as told, explained(read_address("redis://127.0.0.1:1")):
+        raise exceptions.ResponseError(f"Command # 1 (SET key) of pipeline caused error: {said}")
+    assert str(told.value).endswith(f"({said}).")
+
+
 async def test_look_ups_of_one_moment_share_an_exchange(redis_server: RealRedis) -> None:
     """A thousand of them take a few commands, and each gets its own."""
     entries = {make_key(number): make_entry(str(number)) for number in range(1_000)}
