@@ -73,10 +73,8 @@ class LaneState:
     # Requests come and go
 
     def submit(self, flight: Flight, now: float) -> None:
-        """Put a new flight into the queue. While nobody waited for anything, no patience was lost."""
-        patience = self._recovery.patience
-        if patience.failing_since is not None and not (self._waiting or self._calls):
-            patience.failing_since = None
+        """Put a new flight into the queue."""
+        self._somebody_waits()
         self._waiting.enter(flight, now)
         self._around.wake()
 
@@ -109,6 +107,7 @@ class LaneState:
         self._calls.claiming -= flight.state is State.CLAIMING
         flight.state = state
         if state is State.QUEUED:
+            self._somebody_waits()
             self.resume(flight, now)
         self._around.wake()
 
@@ -126,6 +125,12 @@ class LaneState:
         self._calls.unstored -= 1
         if self._waiting.queue or not self._idle.running:
             self._around.wake()
+
+    def _somebody_waits(self) -> None:
+        """For this lane's server from here on: while nobody did, no patience was lost."""
+        patience = self._recovery.patience
+        if patience.failing_since is not None and not (self._waiting or self._calls):
+            patience.failing_since = None
 
     # What is due
 

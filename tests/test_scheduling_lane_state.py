@@ -508,6 +508,20 @@ def test_whoever_drives_a_lane_only_by_its_own_word_misses_nothing(name: str) ->
     assert ", ".join(filter(None, done)) == ", ".join(filter(None, (effects for _, _, effects in table)))
 
 
+def test_while_another_process_asks_no_patience_is_lost() -> None:
+    """What that one has given up is tried here, however long ago something failed here."""
+    claims = {request_key(ask(2)): State.ELSEWHERE}
+    rig = Rig(LaneSettings(concurrency=1, patience=60, first_patience=60), claim=lambda flight: claims.get(flight.key))
+    assert rig.happen("ask 2", 0) == ""
+    assert [rig.happen(what, 1) for what in ("ask 1", "fail 1 rate", "leave 1")] == ["send 1", "", ""]
+    assert rig.pump(100) == ""
+    flight = rig.flights.get(request_key(ask(2)))
+    assert flight is not None
+    claims.clear()
+    rig.state.claimed(flight, State.QUEUED, 300)
+    assert rig.pump(300) == "send 2"
+
+
 def test_a_request_that_ends_its_server_each_time_is_given_up() -> None:
     """Though others are answered whenever the server is back: it is asked no longer than its patience."""
     rig, at, number = Rig(LaneSettings(concurrency=1, patience=60)), 0, 0
