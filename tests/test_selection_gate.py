@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from statistics import fmean
 from typing import cast
 
@@ -9,6 +10,7 @@ import pytest
 from test_engine_racing import Column, outcome_of
 from world import make_task
 
+from metaspo.engine.addresses import rng_at
 from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.journal.events import Rejected
@@ -124,3 +126,25 @@ def test_without_exact_bounds_only_the_gate_drops_anybody() -> None:
     gate = gate_with(nodes, rows=ROWS, exact=False)
     nodes[0].revealed = set(range(ROWS))
     assert (gate.has_lost(1), gate.cannot_win(1)) == (True, False)
+
+
+def test_the_rows_of_a_gate_are_drawn_once_however_often_it_is_asked_who_has_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With every answer it is; of a start that is nearly always right they take many draws."""
+    drawn: list[str] = []
+
+    def noted(seed: int, address: str) -> Random:
+        drawn.append(address)
+        return rng_at(seed, address)
+
+    monkeypatch.setattr("metaspo.engine.selection.gate.rng_at", noted)
+    nodes = [Node("a", BETTER)]
+    gate = gate_with(nodes)
+    rows = stages_of(gate)
+    for row in range(ROWS):
+        nodes[0].revealed.add(row)
+        gate.has_lost(1)
+    assert stages_of(gate) == rows
+    stages_of(gate, 2)
+    assert drawn == ["here/cand=1/gate", "here/cand=2/gate"]

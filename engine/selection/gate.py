@@ -46,6 +46,7 @@ class Gate(Contest):
         super().__init__(best, objective=objective, exact=exact)
         self._starts, self._size, self._seed, self._address = starts, rows, seed, address
         self._verdicts: dict[int, float | None] = {}
+        self._chosen: dict[int, list[list[int]]] = {}
 
     def stages(self, number: int, starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[Stage]:
         """The rows of the gate, then the others, the hard ones first."""
@@ -109,15 +110,20 @@ class Gate(Contest):
         return mean([sum(grades) / len(grades) for grades in nodes if grades], weights=weights)
 
     def _rows(self, number: int) -> list[list[int]]:
-        """By node: the same ones of a task, whichever user prompt it is with; none of a guard.
-
-        Drawn again while its start is right on all of them, and not on all of its own: nothing would be above it.
+        """By node: the same ones of a task, whichever user prompt it is with; none of a guard. Asked with every answer,
+        and drawn once: where its start is nearly always right that takes many draws.
         """
+        if number not in self._chosen:
+            self._chosen[number] = self._choose(number)
+        return self._chosen[number]
+
+    def _choose(self, number: int) -> list[list[int]]:
+        """Drawn again while its start is right on all of them, and not on all of its own: nothing would be above it."""
         rng = rng_at(self._seed, join(candidate_address(self._address, number), "gate"))
         cards = start_of(self._starts, number).cards
         whole = [range(0 if card.task in self._objective.floors else len(card.outcomes)) for card in cards]
-        rows = self._drawn(rng)
-        while _misses(cards, whole) and not _misses(cards, rows):
+        rows, has_any = self._drawn(rng), _misses(cards, whole)
+        while has_any and not _misses(cards, rows):
             rows = self._drawn(rng)
         return rows
 
