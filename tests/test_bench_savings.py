@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from chat_server import ChatServer
 from command_line import here
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sizes import rest_is_slow
+from sizes import examples, rest_is_slow
 
 from metaspo.backends import Message, Request, Sampling
 from metaspo.bench import VLLMModel
@@ -136,8 +136,8 @@ def test_the_order_report_compares_all_orders() -> None:
     assert [row["order"] for row in report.rows] == list(ORDERS)
 
 
+@settings(max_examples=examples(10, random=100))
 @given(st.integers(21, 10_000))
-@pytest.mark.slow
 def test_a_live_order_run_plans_no_more_calls_than_it_may(calls: int) -> None:
     prepared = prepare_run(size_within(calls), REJECTING, seed=0)
     assert calls - 21 < count_calls(prepared.config, prepared.tasks).base <= calls

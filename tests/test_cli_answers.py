@@ -57,7 +57,6 @@ def test_every_answer_is_graded_as_the_run_graded_it(finished: Path, server: Cha
             assert malformed == rows[task["task"], stage]["malformed"]
 
 
-@pytest.mark.slow
 def test_a_grade_that_the_run_did_not_give_is_told(finished: Path) -> None:
     """The metric, or how answers are read, is another one than then: the page and the result would contradict."""
     assert answers()["changed"] == ""

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from chat_server import ChatServer
 from command_line import here, write_project
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sizes import rest_is_slow
+from sizes import examples, rest_is_slow
 from test_engine_plan import PAPER, Prolific, tasks_of
 from world import World, make_config
 
@@ -180,8 +180,8 @@ def at(tier: int | None, least: float, most: float) -> AtScale:
     return AtScale(replicas=1, tier=tier, least=least, most=most, dollars=0, gpus=1)
 
 
+@settings(max_examples=examples(10, random=100))
 @given(least=st.floats(1e-6, 1e6), times=st.floats(1, 1e6))
-@pytest.mark.slow
 def test_hours_are_drawn_between_round_numbers_that_are_told(least: float, times: float) -> None:
     """Two at least: bands between 0.06 and 0.07 hours had an axis without any."""
     figures = pytest.importorskip("metaspo.engine.report.scale_figure")
