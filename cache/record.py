@@ -190,5 +190,5 @@ def load_json(data: bytes) -> object:
         pass
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRecord(f"it is not JSON ({error})") from None

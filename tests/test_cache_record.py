@@ -114,6 +114,7 @@ GOOD = ["t", "stop", 1, 2, 3, 0.5, "s", "m", "r", "run", 1.0]
         (sealed(orjson.dumps(GOOD))[:-1], "checksum"),
         (sealed(b"cos\nsystem"), "not JSON"),
         (sealed(b"\xff"), "not JSON"),
+        (sealed(b"[" * 200_000), "not JSON"),
         (sealed(b"{}"), "fields"),
         (sealed(b"7"), "fields"),
         (sealed(b'{"text": "t"}', version=b"2"), "fields"),
