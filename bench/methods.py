@@ -25,7 +25,9 @@ from metaspo.bench.method_shapes import METHODS, REFERENCE, Changes, changed
 from metaspo.bench.peer_models import LARGE_PRICES, SMALL_PRICES, SYSTEM
 from metaspo.bench.report import Figure, Report, Row
 from metaspo.cache import MemoryStore
+from metaspo.engine.config.checks import check_config, check_optimizable
 from metaspo.engine.config.toml import as_toml
+from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runs.session import make_context
@@ -51,6 +53,8 @@ APART: Mapping[str, Mapping[str, Any]] = {
 }
 """Worlds in which no two tasks have a skill in common: a system prompt brings nothing to unseen tasks, or harm."""
 KINDS: Mapping[str, Mapping[str, Any]] = {**WORLDS, **APART}
+SEARCHES = ("inner", "outer", "rows", "racing", "early_rejection", "stop_below", "redraws", "roles", "ties")
+"""Keys of a config, or tables, that a method may have otherwise: models, data, calls and caps are the comparison's."""
 WRITERS: Mapping[str, Mapping[str, float]] = {
     "plain": {},
     "rambles": {"rambles": 0.4},
@@ -156,9 +160,14 @@ def measure_methods(
 
 
 def refuse_settings(sets: Mapping[str, Any], calls: Iterable[int]) -> None:
-    """Raises `ConfigError` for what no config may say."""
+    """Raises `ConfigError` for what no config may say, and for what is no part of how a method searches."""
+    if others := [key for key in sets if key.partition(".")[0] not in SEARCHES]:
+        known = ", ".join(SEARCHES)
+        raise ConfigError(f"--set {others[0]}: is no part of how a method searches; what may be set: {known}")
     for count in calls:
-        prepare(World(FIRST_SEED), changed(count, sets), train=1, test=1)
+        prepared = prepare(World(FIRST_SEED), changed(count, sets), train=1, test=1)
+        check_config(prepared.config, source="config")
+        check_optimizable(prepared.config, prepared.tasks, source="config")
 
 
 def name_of(sets: Mapping[str, Any]) -> str:

@@ -73,10 +73,23 @@ def test_a_shape_with_a_key_set_otherwise_stands_beside_the_planned_one() -> Non
     known = [find(Job(world=World(seed, distraction=0.0), calls=CALLS, changes=said)) for seed in (7, 8)]
     assert rows[1]["base calls"] == round(sum(found.base for found in known) / 2)
     assert rows[1]["source"].split()[0] == f"{50 * sum(found.source for found in known):.1f}"
-    refused = here("bench", "methods", *seeds, "--set", "outer.undr=kept")
-    assert (refused.code, "outer.undr: unknown key" in refused.err) == (2, True)
     nowhere = here("bench", "methods", "--world", "flat")
     assert (nowhere.code, "there is no such world" in nowhere.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("outer.undr=kept", "outer.undr: unknown key"),
+        ("outer.strategy=nope", "outer.strategy: there is no strategy 'nope'"),
+        ('outer.must_contain=["x"]', "[outer] says what every system prompt must keep to, the first one too"),
+        ("preset=x", "--set preset: is no part of how a method searches"),
+        ("budget.calls=5", "--set budget.calls: is no part of how a method searches"),
+    ],
+)
+def test_what_cannot_be_set_is_told_in_one_sentence_before_anything_is_measured(setting: str, words: str) -> None:
+    refused = here("bench", "methods", "--set", setting)
+    assert (refused.code, words in refused.err, len(refused.err.splitlines())) == (2, True, 1)
 
 
 @pytest.mark.slow
