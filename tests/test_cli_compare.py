@@ -16,9 +16,11 @@ from command_line import here, task_table, write_project
 from sizes import rest_is_slow
 from world import World
 
-from metaspo.engine import evaluate
+from metaspo.engine import ConfigError, evaluate
 from metaspo.engine.config.baselines import baseline_prompt
 from metaspo.engine.studies import GridConfig, ablation, prepare_grid
+from metaspo.engine.studies.compare import Job
+from metaspo.engine.studies.results import CellResult
 
 WORLD = World(3, malformed=0.1)
 METHODS = ["default", "cot", "metaspo", "outer-only"]
@@ -133,6 +135,22 @@ def test_the_cells_that_need_the_fewest_calls_begin_first(project: Path, server:
     assert [cell["method"] for cell in ended["cells"]] == ["metaspo", "default", "file:mine.txt"]
     first = [body for body, _ in zip(server.asked, range(16), strict=False)]
     assert not [body for body in first if "writer" in body]
+
+
+def test_cells_ask_in_the_order_in_which_they_begin_and_what_they_move_with_them(
+    project: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = 'config = "run.toml"\nmethods = ["metaspo", "outer-only", "default"]\n[[transfer]]\nmodel = "other"\n'
+    (project / "grid.toml").write_text(f'{text}max_tokens = 64\nendpoints = ["{server.url}"]\n', encoding="utf-8")
+    places: dict[str, list[int]] = {}
+
+    async def noted(job: Job, *_: object, **__: object) -> CellResult:
+        places[job.cell.method.name] = [names.place for names in (job.names, *(names for _, names in job.moved))]
+        raise ConfigError("seen")
+
+    monkeypatch.setattr(sys.modules["metaspo.engine.studies.compare"], "_run", noted)
+    here("compare", "grid.toml", "--quiet")
+    assert places == {"default": [0, 0], "outer-only": [1, 1], "metaspo": [2, 2]}
 
 
 def test_differences_task_by_task_are_those_of_the_scores(compared: Compared) -> None:
