@@ -105,7 +105,7 @@ def test_what_the_server_said_in_a_batch_is_told_letter_by_letter(said: str) -> 
     assert str(told.value).endswith(f"({said}).")
 
 
-@pytest.mark.parametrize("said", ["{[]: 1}", "-" * 100_000 + "1"])
+@pytest.mark.parametrize("said", ["{[]: 1}", "-" * 100_000 + "1"], ids=["unhashable", "deep"])
 def test_what_looks_like_words_in_a_batch_and_is_none_is_told_as_it_is(said: str) -> None:
     """A server may say whatever it likes."""
     with pytest.raises(StoreError) as told, explained(read_address("redis://127.0.0.1:1")):
