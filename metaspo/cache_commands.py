@@ -144,7 +144,10 @@ def _print_check(check: CacheCheck) -> None:
     for finding in check.damage:
         say_error(f"database: {finding}")
     if not check.sound:
-        err.print("`metaspo cache export FILE` saves what can be read; `prune --bad --yes` removes the rest.")
+        err.print(
+            "`metaspo cache export FILE` saves what can be read, for a new folder; where single entries are wrong and "
+            "the database is not, `prune --bad --yes` removes them."
+        )
 
 
 @cache_app.command(name="export", cls=NamedArguments)

@@ -65,11 +65,11 @@ class HarmlessConsole(Console):
         try:
             super()._check_buffer()
         except OSError as fault:
-            self._give_up(fault)
+            self.give_up(fault)
 
     def on_broken_pipe(self) -> None:
         """The reader has left."""
-        self._give_up(None)
+        self.give_up(None)
 
     def write(self, text: str) -> None:
         """Write a text that is harmless already, as it is."""
@@ -80,13 +80,14 @@ class HarmlessConsole(Console):
             except BrokenPipeError:
                 self.on_broken_pipe()
             except OSError as fault:
-                self._give_up(fault)
+                self.give_up(fault)
 
     def write_into(self, stream: TextIO) -> None:
         """From here on everything goes to a stream that is no terminal."""
         self.file, self._color_system = stream, None
 
-    def _give_up(self, fault: OSError | None) -> None:
+    def give_up(self, fault: OSError | None) -> None:
+        """Nothing more is written, for this fault or because the reader has left."""
         self.quiet, self.fault = True, fault
         try:  # what is still on its way must not be a fault again as the process ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())

@@ -12,6 +12,7 @@ from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, s
 from metaspo.engine import ConfigError, Prepared, RunReport, optimize_many, plan_run, prepare, report_data
 from metaspo.engine.config.calls import inner_proposer, outer_proposer
 from metaspo.engine.config.load import with_overrides
+from metaspo.engine.runs.directory import command_of
 from metaspo.engine.runs.stored import run_data
 from metaspo.overrides import all_overrides
 from metaspo.parameters import Calls, Configs, Json, NamedArguments, On, Port, Quiet, Sets
@@ -19,6 +20,8 @@ from metaspo.plan_tables import endless
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
 from metaspo.scheduling import RunStopped
+
+CHANGED = "since then the config, the data or metaspo's rules have changed; what it paid for is in its cache"
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -152,3 +155,7 @@ def _print_start(prepared: Prepared) -> None:
     tables.say(err, f"  system prompt: {outer_proposer(config.outer).describe()}")
     if prepared.start.run:
         tables.say(err, f"  {prepared.start.sentence}")
+    if prepared.directory and not prepared.directory.path.exists():
+        same = prepared.directory.others_of(command_of(Path(prepared.source), prepared.overrides))
+        for run in [run for run in same if not run.result.is_file()][:1]:
+            tables.say(err, f"  does not go on with {run.name}, which has not finished: {CHANGED}")

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import re
 import shlex
 import signal
 import time
@@ -110,6 +111,28 @@ def test_the_command_that_goes_on_with_a_run_is_told_with_what_was_set_but_for_c
     assert run["line"]["state"] == "finished"
     assert run["line"]["goes_on_with"] == ""
     assert "Go on with it" not in shown()
+
+
+def test_a_run_that_begins_anew_says_which_one_it_does_not_go_on_with(project: Path, server: ChatServer) -> None:
+    """The same command after the config has changed: it goes on with nothing that was begun before, until that is what
+    the config says again."""
+    assert here("optimize", "run.toml", "--set", "budget.calls=30").code == 3
+    (old,) = (run["name"] for run in here("runs", "--json").data)
+    config = (project / "run.toml").read_text()
+    (project / "run.toml").write_text(re.sub(r"(?m)^seed = .*$", "seed = 977", config))
+    anew = here("optimize", "run.toml", "--set", "budget.calls=40")
+    assert (anew.code, f"does not go on with {old}" in anew.err) == (3, True)
+    commands = {run["name"]: run["goes_on_with"] for run in here("runs", "--json").data}
+    (new,) = commands.keys() - {old}
+    assert commands == {old: "", new: "metaspo optimize run.toml"}
+    again = here("optimize", "run.toml", "--set", "budget.calls=50")
+    assert "does not go on" not in again.err
+    (project / "run.toml").write_text(config)
+    assert "does not go on" not in here("optimize", "run.toml", "--set", "budget.calls=40").err
+    assert {run["name"]: run["goes_on_with"] for run in here("runs", "--json").data} == {
+        old: "metaspo optimize run.toml",
+        new: "",
+    }
 
 
 @pytest.mark.slow

@@ -67,9 +67,9 @@ def test_a_reader_that_leaves_is_no_fault(tmp_path: Path, command: str) -> None:
 
 
 @needs_full
-@pytest.mark.parametrize("options", ["", " --json"])
-def test_an_output_that_cannot_be_written_is_told(tmp_path: Path, options: str) -> None:
-    done = shell(f"metaspo tasks{options} > /dev/full", tmp_path)
+@pytest.mark.parametrize("command", ["tasks", "tasks --json", "--help", "tasks --help"])
+def test_an_output_that_cannot_be_written_is_told(tmp_path: Path, command: str) -> None:
+    done = shell(f"metaspo {command} > /dev/full", tmp_path)
     errors = [line for line in done.stderr.decode().splitlines() if line.startswith("error: ")]
     assert done.returncode == 3
     assert len(errors) == 1

@@ -126,20 +126,31 @@ class RunDirectory:
         write_json(self.origin, {**texts, **changed})
 
     @property
-    def goes_on_with(self) -> str:
-        """The command that goes on with the run from the current folder; "" where its config is not known.
-
-        What was set over the config is in it, but for caps: they may be what stopped the run.
-        """
+    def command(self) -> str:
+        """The command of its last session, as `command_of` has it; "" where its config is not known."""
         with suppress(OSError, ValueError):
             origin = orjson.loads(self.origin.read_bytes())
             path = Path(str(origin.get("config", "")) if isinstance(origin, dict) else "")
             if path.is_absolute():
-                file = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-                kept = {key: value for key, value in origin.get("set", {}).items() if not key.startswith("budget")}
-                sets = (part for key, value in kept.items() for part in ("--set", f"{key}={as_toml(value)}"))
-                return shlex.join(("metaspo", "optimize", file, *sets))
+                return command_of(path, origin.get("set", {}))
         return ""
+
+    @property
+    def goes_on_with(self) -> str:
+        """The command that goes on with the run; "" where none is known, or where the same one has begun another run
+        since, of a config, data or rules that have changed."""
+        if command := self.command:
+            with suppress(OSError):
+                began = self.config.stat().st_mtime
+                if any(run.config.stat().st_mtime > began for run in self.others_of(command)):
+                    return ""
+        return command
+
+    def others_of(self, command: str) -> "list[RunDirectory]":
+        """Other runs of its config's name that this command has begun, the latest first."""
+        name = re.sub(f"{FINGERPRINT}$", "", self.name)
+        beside = [run for run in find_runs(self.path.parent) if re.fullmatch(re.escape(name) + FINGERPRINT, run.name)]
+        return [run for run in beside if run.name != self.name and run.command == command]
 
     def write_result(self, result: "RunResult") -> None:
         """Write the result and the prompts."""
@@ -151,6 +162,16 @@ class RunDirectory:
             for number, prompt in enumerate(prompts, 1):
                 suffix = "" if number == 1 else f"~{number}"
                 write_text(self.prompts / f"user.{file_name(task)}{suffix}.txt", prompt)
+
+
+def command_of(file: Path, overrides: Mapping[str, Any]) -> str:
+    """The command, from the current folder, that optimizes by a config's file and what was set over it, but for caps:
+    they may be what stopped the run."""
+    path, here = file.absolute(), Path.cwd()
+    kept = {key: value for key, value in overrides.items() if not key.startswith("budget")}
+    sets = (part for key, value in kept.items() for part in ("--set", f"{key}={as_toml(value)}"))
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    return shlex.join(("metaspo", "optimize", str(shown), *sets))
 
 
 def _locked(lock: TextIO) -> bool:
