@@ -63,6 +63,7 @@ def test_beside_a_system_prompt_that_stays_is_kept_what_is_below_it(beside: str,
     second = [text for text in told if "present_system_prompt" in text and "Only the system" in text]
     starts = {re.findall(r"<present_system_prompt>\n(.*)\n", text)[0] for text in second}
     assert starts == ({FIRST, beside} if kept else {FIRST})
-    outcomes = {prompt: outcome for outcome, prompt in re.findall(r'<tried outcome="(.*)">\n(.*)\n', second[0])}
+    from_first = next(text for text in second if f"<present_system_prompt>\n{FIRST}\n" in text)
+    outcomes = {prompt: outcome for outcome, prompt in re.findall(r'<tried outcome="(.*)">\n(.*)\n', from_first)}
     assert re.fullmatch(r"\d+%, better, but too few tasks .*; not kept", outcomes[ONE_TASKS])
     assert outcomes[beside] == ("47%, kept then" if kept else "not kept")
