@@ -62,6 +62,8 @@ def init(
         if (labelled := folder / "labelled.jsonl") in files:
             steps.append(f"judge {config} {shlex.quote(str(labelled))}")
         files[target] = named_after(folder, files[target].decode()).encode()
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{folder}: is a file; name a folder, which is made if there is none")
         for path, content in files.items():
             if path.exists() and (path == target or path.read_bytes() != content):
                 raise ConfigError(f"{path}: is there already; choose another folder, or move it away")

@@ -182,6 +182,8 @@ def test_init_writes_over_nothing_that_somebody_has_edited(tmp_path: Path) -> No
     assert "meal.test.jsonl: is there already" in ended.errors[0]
     assert edited.read_text(encoding="utf-8") == "mine"
     assert not (tmp_path / "metaspo.toml").exists()
+    (said,) = here("init", str(edited)).errors
+    assert said == f"{edited}: is a file; name a folder, which is made if there is none"
 
 
 def test_what_init_says_to_do_next_is_right_for_a_folder_with_spaces_and_begins_with_what_is_not_installed(

@@ -45,7 +45,7 @@ def test_jsonl_bears_a_mark_blank_lines_and_windows_line_ends(tmp_path: Path) ->
         (b'["x"]', "not a JSON object"),
         (b'{"question": "\xff"}', "not UTF-8"),
         (b"[" * 100_000, "not valid JSON"),
-        (b'{"question": "x"', "not valid JSON"),
+        (b'{"question": "x"', "not valid JSON: Expecting ',' delimiter at column 17"),
     ],
 )
 def test_a_bad_jsonl_line_is_told_by_its_number(line: bytes, what: str, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def _json_row(line: bytes, where: str) -> Row:
 
 def _json_object(line: bytes, where: str) -> Mapping[str, object]:
     try:
-        value: object = json.loads(line.decode(), parse_constant=_no_constant)
+        value: object = json.loads(line.rstrip().decode(), parse_constant=_no_constant)
     except UnicodeDecodeError:
         raise TaskError(f"{where}: not UTF-8 text; save the file as UTF-8") from None
     except json.JSONDecodeError as error:
