@@ -494,7 +494,7 @@ class Oracle:
 
     def broken(self, system: str) -> str:
         """What a system prompt breaks of what is asked of its wording."""
-        table, held = self.config.outer, set(system.casefold().replace(".", "").split())
+        table, held = self.config.outer, set(re.findall(r"\w+", system.casefold()))
         if table.max_chars is not None and len(system) > table.max_chars:
             return f"it has {len(system):,} characters, and max_chars = {table.max_chars:,}"
         if table.max_prompt_tokens is not None and (tokens := self.count_tokens(system)) > table.max_prompt_tokens:
