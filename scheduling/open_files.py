@@ -26,13 +26,13 @@ def fit_lanes(lanes: Sequence[Lane], files: int | None, *, warn: Callable[[str],
 
     `files_a_call` is 2 where whoever asks is connected, too.
     """
-    wanted = {lane.name: _most_calls(lane) for lane in lanes}
-    total = sum(wanted.values())
-    room = total if files is None else max((files - OURS) // files_a_call, len(lanes))
+    wanted, least = [_most_calls(lane) for lane in lanes], [_least_calls(lane) for lane in lanes]
+    total, needed = sum(wanted), sum(least)
+    room = total if files is None else max((files - OURS) // files_a_call, needed)
     if total <= room:
         return
-    for lane in lanes:
-        calls = max(1, room * wanted[lane.name] // total)
+    for lane, most, fewest in zip(lanes, wanted, least, strict=True):
+        calls = fewest + (room - needed) * (most - fewest) // (total - needed)
         lane.settings = _at_most(lane.settings, calls, endpoints=len(lane.backends))
     warn(
         f"{files} files may be open at once, so at most {room} calls go out together where the config allows for "
@@ -47,7 +47,11 @@ def _most_calls(lane: Lane) -> int:
     return settings.concurrency
 
 
+def _least_calls(lane: Lane) -> int:
+    return len(lane.backends) if lane.settings.concurrency == "auto" else 1
+
+
 def _at_most(settings: LaneSettings, calls: int, *, endpoints: int) -> LaneSettings:
     if settings.concurrency == "auto":
-        return replace(settings, max_concurrency=max(1, calls // endpoints))
+        return replace(settings, max_concurrency=calls // endpoints)
     return replace(settings, concurrency=min(settings.concurrency, calls))

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metaspo.backends import Simulated
@@ -17,9 +17,10 @@ NO_LIMIT = -1  # as Linux has it
 
 @given(
     st.lists(st.tuples(st.one_of(st.just("auto"), st.integers(1, 3_000)), st.integers(1, 5)), min_size=1, max_size=3),
-    st.one_of(st.none(), st.integers(1, 5_000)),
+    st.one_of(st.none(), st.integers(1, 5_000), st.integers(OURS, OURS + 20)),
     st.integers(1, 2),
 )
+@example([("auto", 1), (1, 1), (1, 1)], 1, 1)
 def test_calls_fit_the_files_that_may_be_open(lanes: list[tuple[object, int]], files: int | None, each: int) -> None:
     """All lanes together, but for one call each; lanes that fit stay as they are, and it is said when they do not."""
     made = [
@@ -35,13 +36,15 @@ def test_calls_fit_the_files_that_may_be_open(lanes: list[tuple[object, int]], f
     wanted, told = sum(map(calls, made)), list[str]()
     before = [lane.settings for lane in made]
     fit_lanes(made, files, warn=told.append, files_a_call=each)
-    fits = files is None or wanted <= max((files - OURS) // each, len(made))
+    least = sum(
+        len(lane.backends) if concurrency == "auto" else 1 for lane, (concurrency, _) in zip(made, lanes, strict=True)
+    )
+    fits = files is None or wanted <= max((files - OURS) // each, least)
     assert fits == (not told)
     if fits:
         assert [lane.settings for lane in made] == before
     else:
         assert files is not None
-        least = sum(len(lane.backends) for lane in made)
         assert sum(map(calls, made)) <= max((files - OURS) // each, least)
         assert f"ulimit -n {wanted * each + OURS}" in told[0]
 
