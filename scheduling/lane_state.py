@@ -130,7 +130,7 @@ class LaneState:
         """For this lane's server from here on: while nobody did, no patience was lost."""
         patience = self._recovery.patience
         if patience.failing_since is not None and not (self._waiting or self._calls):
-            patience.failing_since = None
+            patience.start_anew()
 
     # What is due
 

@@ -33,7 +33,7 @@ def fit_lanes(lanes: Sequence[Lane], files: int | None, *, warn: Callable[[str],
         return
     for lane, most, fewest in zip(lanes, wanted, least, strict=True):
         calls = fewest + (room - needed) * (most - fewest) // (total - needed)
-        lane.settings = _at_most(lane.settings, calls, endpoints=len(lane.backends))
+        lane.settings = _allowing(lane.settings, calls, endpoints=len(lane.backends))
     warn(
         f"{files} files may be open at once, so at most {room} calls go out together where the config allows for "
         f"{total}: `ulimit -n {total * files_a_call + OURS}` before the command lets all of them"
@@ -51,7 +51,7 @@ def _least_calls(lane: Lane) -> int:
     return len(lane.backends) if lane.settings.concurrency == "auto" else 1
 
 
-def _at_most(settings: LaneSettings, calls: int, *, endpoints: int) -> LaneSettings:
+def _allowing(settings: LaneSettings, calls: int, *, endpoints: int) -> LaneSettings:
     if settings.concurrency == "auto":
         return replace(settings, max_concurrency=calls // endpoints)
-    return replace(settings, concurrency=min(settings.concurrency, calls))
+    return replace(settings, concurrency=calls)

@@ -43,6 +43,10 @@ class Patience:
         self.failing_since = self.last_error = None
         self.heard = True
 
+    def start_anew(self) -> None:
+        """What failed before counts no longer: nobody waited for it any more, or it was given up."""
+        self.failing_since = None
+
     def failing(self, now: float) -> None:
         """Nothing succeeds for a reason that is not a request's own: it runs."""
         if self.failing_since is None:

@@ -139,7 +139,7 @@ class Unanswered:
         """Fail what waits; what comes later is tried anew."""
         patience = self.recovery.patience
         error = patience.unavailable(reason)
-        patience.failing_since = None
+        patience.start_anew()
         self._say_given_up(error, now, final=False)
         self.fail_waiting(error, now)
 
