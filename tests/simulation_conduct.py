@@ -186,8 +186,8 @@ class Conduct:
         self._server(server).health = "cold"
 
     def started(self, server: str) -> None:
-        """It was."""
-        self._server(server).health = "up"
+        """It was. One that did not come up the first time takes one call on trial, as after any rest."""
+        self._server(server).health = "up" if self._server(server).health == "cold" else "trial"
 
     def reach(self, lane: str, name: str, now: float) -> None:
         """A call goes to a server, whether or not that listens."""
