@@ -1,5 +1,6 @@
 """Answers side by side: how each was read, what became of it, and which labels were taken for which."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -183,3 +184,26 @@ def test_a_program_that_raises_on_every_example_stops_a_run_with_what_it_raised(
         require_answers([card])
     assert str(stopped.value) == f"task 'a': on every train example {raised} ({where})"
     require_answers([replace(card, outcomes=(broken, broken._replace(broken=False)))])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "sentence"),
+    [
+        pytest.param(("failed", "failed"), "the server refuses every example under", id="every one"),
+        pytest.param(("failed", "right"), "the server refuses examples under", id="one of two"),
+        pytest.param(("ungraded", "right"), "answers under the first prompts already cannot be graded", id="no grade"),
+        pytest.param(("malformed", "wrong"), None, id="none"),
+    ],
+)
+def test_what_is_refused_under_the_first_prompts_says_whose_fault_that_is(
+    outcomes: tuple[str, str], sentence: str | None
+) -> None:
+    no_grade = Outcome(example=TASK.train[0], status=Status.FAILED, text="yes", reason="no grade: too long")
+    card = Scorecard(
+        task="a",
+        pair=PromptPair("", "{question}"),
+        outcomes=tuple(outcome(TASK.train[0], kind) or no_grade for kind in outcomes),
+        score=None,
+    )
+    with pytest.raises(TaskError, match=sentence) if sentence else nullcontext():
+        require_answers([card])

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from contextlib import suppress
 from dataclasses import replace
 
 import anyio
@@ -24,31 +23,29 @@ def completion(text: str) -> Completion:
 
 
 async def test_who_waits_for_a_slow_metric_no_longer_has_the_rest_not_graded_either() -> None:
-    """The answer that is being graded is; a thread cannot be broken off."""
+    """The answer that is being graded is, but nobody waits for that; a thread cannot be broken off."""
     entered, go_on = threading.Event(), threading.Event()
-    graded: list[str | None] = []
+    graded: list[tuple[str | None, bool]] = []
     outcomes: dict[int, Outcome] = {}
 
     def slow(prediction: str | None, answers: object) -> float:
-        graded.append(prediction)
         entered.set()
-        go_on.wait(30)
+        graded.append((prediction, go_on.wait(10)))
         return 1.0
 
     task = replace(TASK, metric=UserMetric("own:slow", slow))
     async with Gateway([Lane("base", [Simulated(lambda _: "")])], store=MemoryStore()) as gateway:
         grading = grading_of(Base(gateway=gateway, model=MODEL, roles="separate"), task, task.train)
         answers = {row: completion("yes") for row in range(4)}
-        waiting = asyncio.create_task(grading.grade(answers, NOW, outcomes.__setitem__))
-        await asyncio.to_thread(entered.wait, 30)
-        waiting.cancel()
-        with suppress(asyncio.CancelledError):
-            await waiting
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(grading.grade, answers, NOW, outcomes.__setitem__)
+            await asyncio.to_thread(entered.wait, 30)
+            waiting.cancel_scope.cancel()
         go_on.set()
         with anyio.fail_after(30):
             while anyio.to_thread.current_default_thread_limiter().borrowed_tokens:
                 await anyio.lowlevel.checkpoint()
-    assert (graded, outcomes) == (["yes"], {})
+    assert (graded, outcomes) == ([("yes", True)], {})
 
 
 def test_an_answer_that_could_not_be_had_is_graded_by_nobody() -> None:

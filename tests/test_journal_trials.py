@@ -54,7 +54,7 @@ def below(candidate: int, worth: float, *, reach: float = 0.5, whole: bool = Tru
         ([Candidate(address=at(1), score=0.5), select(0, None)], "1 scored no better on the train examples"),
         (
             [
-                *(Candidate(address=at(1), score=0.25), select(0, 0.5), Candidate(address=at(1, 2), score=0.5)),
+                *(Candidate(address=at(1), score=0.25), select(0, 0.5), Candidate(address=at(2, 2), score=0.5)),
                 *(select(0, 0.625), Candidate(address=at(1, 3), score=0.1), select(0, 0.75)),
             ],
             "3 scored no better on the train examples (the best of them 50.0% against 62.5%)",
