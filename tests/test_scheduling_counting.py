@@ -146,18 +146,29 @@ def test_calls_that_were_refused_are_in_no_sum(refused: list[bool], way: int) ->
 
 
 def test_a_refusal_that_is_heard_of_after_a_later_answer_is_in_no_sum_either() -> None:
-    account = Account(Counting(), DECLARED)
+    account = Account(Counting(), DECLARED, depth=2000.0)
     account.counting.sent(50, (140, 100))
     for used, declared in CALLS:
-        account.call(used, declared)
+        account.call(used, declared, after=0.7)
     account.hear(0)
-    account.counting.not_counted(50, (140, 100), at=0.5, now=1.5)
+    account.counting.not_counted(50, (140, 100), at=0.5, now=1.0)
     for number in range(1, len(CALLS)):
         hints, at, sums, used, declared = account.answers[number]
         account.answers[number] = hints, at, _without(sums, (50, 140, 100)), used, declared
     account.hear(*range(1, len(CALLS)))
     assert account.counting.way == DECLARED
     assert (account.counting.error() or 0.0) <= 1.0
+
+
+def test_after_a_pause_in_which_all_came_back_several_calls_at_once_tell_nothing() -> None:
+    """Their answers overtook each other, and how much of the refill the first of them found is not known."""
+    account = met(DECLARED)
+    account.hear()
+    error = account.counting.error()
+    account.call(40, (90, 60), after=60.0)
+    account.call(50, (140, 100), after=0.1)
+    assert account.hear(-1) == [False]
+    assert account.counting.error() == error
 
 
 def _without(sums: tuple[int, int, int], amounts: tuple[int, int, int]) -> tuple[int, int, int]:
