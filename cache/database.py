@@ -5,6 +5,7 @@ diskcache by itself would throw entries away above a size and unpickle what it r
 """
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import diskcache
 
 from metaspo.cache.base import StoreError
 from metaspo.cache.errors import DatabaseErrors, explained
-from metaspo.cache.folder import BUSY_TIMEOUT, FILE, SETTINGS, check, create, identity
+from metaspo.cache.folder import BUSY_TIMEOUT, FILE, SETTINGS, check, create, identity, shown
 from metaspo.cache.record import BadRecord
 
 T = TypeVar("T")
@@ -67,6 +68,13 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
         except DatabaseErrors:
             self.close()
             raise
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        """This thread's connection, which diskcache opens."""
+        connection: sqlite3.Connection = super()._con
+        connection.text_factory = shown
+        return connection
 
     def add_missing(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | BadRecord | None]:
         """Add those of at most `ROWS_PER_STATEMENT` items whose keys are not there; for each what was there before.

@@ -58,6 +58,11 @@ def connect(
         return _connect(folder, write=write, salvage=salvage, busy_timeout=busy_timeout, any_thread=any_thread)
 
 
+def shown(text: bytes) -> str:
+    """What a database has as text, also where it is damaged: one such column fails its whole statement otherwise."""
+    return text.decode("utf-8", "replace")
+
+
 def identity(folder: Path) -> tuple[int, int]:
     """Which file the database is."""
     stat = (folder / FILE).stat()
@@ -113,7 +118,7 @@ def _connect(
     connection = sqlite3.connect(
         uri, uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=not any_thread
     )
-    connection.text_factory = lambda text: text.decode("utf-8", "replace")  # damaged text is to be shown, too
+    connection.text_factory = shown
     if salvage and not write:
         connection.execute("PRAGMA writable_schema = ON")  # the one way to have SQLite open a file that is too short
     return connection

@@ -312,6 +312,8 @@ TAMPERED = {
     "file elsewhere": "UPDATE Cache SET mode = 2, value = NULL, filename = '/etc/hostname' WHERE key = ?2",
     "pickle as bytes": "UPDATE Cache SET value = ?1 WHERE key = ?2",
     "text value": "UPDATE Cache SET value = 'yes' WHERE key = ?2",
+    "damaged text": "UPDATE Cache SET value = CAST(x'ff31' AS TEXT) WHERE key = ?2",
+    "damaged mode": "UPDATE Cache SET mode = CAST(x'ff31' AS TEXT) WHERE key = ?2",
     "swapped value": "UPDATE Cache SET value = (SELECT value FROM Cache WHERE key <> ?2) WHERE key = ?2",
 }
 
