@@ -1,7 +1,8 @@
 """Why a run stops. Everything paid for is kept: the same run, started again, goes on from there.
 
-`str(error)` is one sentence that says why and what to do. A request that the server will never answer is not among
-these: it comes back as `metaspo.backends.RequestRejected` and the run goes on without it.
+`str(error)` is one sentence that says why and what to do, and holds for whoever asks: a run, a program with a gateway
+of its own, a client of a server. How to go on is for who knows which it is to say. A request that the server will never
+answer is not among these: it comes back as `metaspo.backends.RequestRejected` and the run goes on without it.
 """
 
 from metaspo.backends import RequestRejected
@@ -10,7 +11,7 @@ from metaspo.backends import RequestRejected
 class GivenUp(RequestRejected):
     """A request used up its attempts while the server answered others: the fault is the request's, and the run goes on.
 
-    It is not stored: whoever starts the run again asks again.
+    It is not stored: whoever asks again, as the same run started again does, has it tried again.
     """
 
 
@@ -37,12 +38,12 @@ class BudgetExhausted(RunStopped):
         cap: "calls", "tokens" or "dollars".
         limit: the cap.
         spent: what the account has spent of it.
-        facts: what is spent of which cap, without what to do, which for a program is not what it is for a run.
     """
 
     def __init__(self, facts: str, *, cap: str, limit: float, spent: float) -> None:
-        super().__init__(f"{facts}; everything answered is kept, so raise the cap on {cap} and start the run again.")
-        self.facts = facts
+        super().__init__(
+            f"{facts}; everything answered is kept and costs nothing again: for more, raise the cap on {cap}."
+        )
         self.cap = cap
         self.limit = limit
         self.spent = spent

@@ -80,8 +80,6 @@ def call_failed(error: BaseException) -> CallFailed:
 
 
 def _words(error: BaseException) -> str:
-    if isinstance(error, BudgetExhausted):
-        return f"{error.facts}. What is in the cache is answered all the same; for more, raise that cap on {error.cap}."
     return str(error) if kind_of(error) != "bug" else f"A mistake in metaspo: {type(error).__name__}: {error}"
 
 

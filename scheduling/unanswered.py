@@ -145,7 +145,9 @@ class Unanswered:
 
     def close(self, now: float) -> None:
         """Send nothing from now on, fail what waits, and break off what only costs time."""
-        reason = RunStopped("The gateway was closed while requests were waiting; start the run again.")
+        reason = RunStopped(
+            "The gateway was closed while requests were waiting: everything answered is kept, so ask anew."
+        )
         self._verdicts.close(reason)
         self.fail_waiting(reason, now)
         if self._calls.cost_time:

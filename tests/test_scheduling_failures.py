@@ -15,6 +15,8 @@ from metaspo.backends import (
 from metaspo.cache import StoreError
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
 from metaspo.scheduling.failures import call_failed
+from metaspo.scheduling.patience import Patience
+from metaspo.scheduling.settings import LaneSettings
 
 USUAL_WAIT = 30.0
 
@@ -65,11 +67,16 @@ def test_a_failure_is_told_by_kind_status_and_when_to_try_again(
     assert call_failed(failed) is failed, "it has been told already"
 
 
-def test_a_cap_says_what_is_spent_and_what_a_program_can_do() -> None:
-    failed = call_failed(BudgetExhausted("9 of 9 calls are spent", cap="calls", limit=9, spent=9))
+def test_why_it_stops_holds_for_whoever_asks() -> None:
+    """A client of a server and a program with its own gateway have no run to start again: who has one says so."""
+    cap = BudgetExhausted("9 of 9 calls are spent", cap="calls", limit=9, spent=9)
+    failed = call_failed(cap)
     assert (failed.kind, failed.status, failed.final) == ("budget", 402, True)
-    assert str(failed).startswith("9 of 9 calls are spent. ")
-    assert str(failed).endswith("raise that cap on calls.")
+    assert str(failed).startswith("9 of 9 calls are spent; ")
+    assert str(failed).endswith("raise the cap on calls.")
+    for stop in (cap, Patience("base", LaneSettings()).unavailable("nothing succeeded")):
+        assert "is kept" in str(stop)
+        assert "run" not in str(stop)
 
 
 def test_a_mistake_of_ours_says_that_it_is_one() -> None:
