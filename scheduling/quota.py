@@ -97,7 +97,6 @@ class Quota:
         self._told: Heard | None  # by the call that went last of those that were answered
         self._fullest: int  # the most that remained after a call, by the headers: what we may save up ...
         self._fullest_amount: float  # ... beside that call
-        self._forget_headers()
         self._counts_since = -inf
         self._bucket: Bucket | None = None  # None without a minute limit
         self._minute = Window(period=MINUTE)

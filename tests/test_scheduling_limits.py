@@ -1,6 +1,7 @@
 """Rate limits: never above the limit in any window, close below it, and nobody is starved."""
 
 import random
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -201,6 +202,22 @@ def test_a_header_has_seen_its_own_call() -> None:
     quota.correct(taken, 100, 0.0)
     quota.feed_back(0, taken_then=taken.taken, at=0.0, now=0.0)
     assert quota.wait(10, 0.0) > 0
+
+
+def test_a_header_has_seen_the_calls_before_its_own_too() -> None:
+    """However late they end: nothing of theirs is added once more, while that of a later call is. A header that was
+    overtaken changes nothing of that."""
+    quota = Quota(per_minute=60_000, per_day=None, now=0.0)
+    before, own, after = quota.take(300, 0.0), quota.take(50, 0.0), quota.take(100, 0.1)
+    overtaken = partial(quota.feed_back, 90, taken_then=before.taken, at=0.0, now=0.1, charged=300)
+    overtaken()
+    quota.feed_back(100, taken_then=own.taken, at=0.1, now=0.1, charged=50)
+    overtaken()
+    wait = quota.wait(100, 0.1)
+    quota.correct(before, 0, 0.1)
+    assert quota.wait(100, 0.1) == wait
+    quota.correct(after, 0, 0.1)
+    assert quota.wait(100, 0.1) <= wait - 0.1
 
 
 def test_refusals_of_one_burst_are_one_refusal() -> None:
