@@ -66,6 +66,30 @@ def test_the_next_batch_is_asked_for_while_one_is_used() -> None:
     assert allowance.wait(10, 10, 0.1) == pytest.approx(0.4)
 
 
+def test_what_is_left_of_a_batch_goes_with_the_next_one() -> None:
+    """And half a batch's tokens beyond both, as calls differ."""
+    allowance = make_allowance(tokens=1_000.0)
+    allowance.demand = 64
+    allowance.wait(10, 10, 0.0)
+    granted(allowance, 0.0)
+    for _ in range(4):
+        assert allowance.wait(10, 10, 0.0) == 0.0
+        allowance.take(10)
+    granted(allowance, 0.0, wait=0.5)
+    assert (allowance.wait(210, 10, 0.5), allowance.wait(211, 10, 0.5)) == (0.0, UNKNOWN)
+    for _ in range(16):
+        assert allowance.wait(10, 10, 0.5) == 0.0
+        allowance.take(10)
+    assert allowance.wait(10, 10, 0.5) == UNKNOWN
+
+
+def test_what_nobody_looked_for_until_its_time_was_over_is_given_back_at_once() -> None:
+    allowance = make_allowance()
+    allowance.wait(10, 7, 0.0)
+    granted(allowance, 0.0, wait=0.5)
+    assert allowance.asked(0.5 + KEPT) == Wanted(more_requests=-1, more_tokens=-10, unsent_requests=1, unsent_tokens=7)
+
+
 def test_what_is_not_used_in_time_is_given_back() -> None:
     allowance = make_allowance()
     allowance.demand = 4
