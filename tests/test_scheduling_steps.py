@@ -102,8 +102,8 @@ def test_a_server_that_changed_is_looked_at_again_at_once() -> None:
 
 
 def test_what_the_last_round_at_the_base_said_is_what_counts() -> None:
-    """A rate that moves by less than a quarter a round never says that the server changed, and no trial of more is taken
-    to have brought what the server did by itself."""
+    """A rate that moves by less than a quarter a round never says that the server changed, and what the server did by
+    itself no trial of more is taken to have brought."""
     rounds = settled()
     assert rounds.all(20.0, 19.0, 20.0, 20.0, 20.0) == [27, 32, 32, 48, 32]
     assert rounds.all(24.0, 28.0, 33.0, 33.0) == [32, 32, 48, 32]
