@@ -480,7 +480,7 @@ def test_an_endpoint_is_to_rest_when_three_different_requests_failed_in_a_row() 
     endpoint = Endpoint(Server())
     assert [endpoint.fail(key) for key in "aab"] == [False] * 3
     assert not endpoint.succeed("d", 5.0)
-    assert [endpoint.fail(key) for key in "abbc"] == [False, False, False, True]
+    assert [endpoint.fail(key) for key in "bcca"] == [False, False, False, True]
     assert endpoint.rest() == FIRST_REST
     assert (endpoint.health, endpoint.fail("d")) == (Health.DOWN, False)
     assert [endpoint.rest() for _ in range(6)] == [2.0, 4.0, 8.0, 16.0, LONGEST_REST, LONGEST_REST]

@@ -522,6 +522,32 @@ def test_while_another_process_asks_no_patience_is_lost() -> None:
     assert rig.pump(300) == "send 2"
 
 
+def test_a_slot_is_free_again_once_another_process_is_found_to_ask() -> None:
+    """It was kept while that was not known."""
+    claims = {request_key(ask(1)): State.CLAIMING}
+    rig = Rig(ONE, claim=lambda flight: claims.get(flight.key))
+    assert [rig.happen(what, 0) for what in ("ask 1", "ask 2")] == ["", ""]
+    flight, woken = rig.flights.get(request_key(ask(1))), rig.woken
+    assert flight is not None
+    rig.state.claimed(flight, State.ELSEWHERE, 1)
+    assert rig.woken > woken
+    assert rig.pump(1) == "send 2"
+
+
+def test_a_lane_that_finds_its_number_knows_how_long_its_slots_were_taken() -> None:
+    """Or no round would say anything, and it would stay at the number that it began with."""
+    rig = Rig(LaneSettings())
+    for number in range(100):
+        rig.ask(number, 0)
+    in_flight = [rig.pump(0).count("send")]
+    for second in (1, 2, 3, 4):
+        for number, _ in list(rig.out):
+            rig.land(number, second)
+        rig.pump(second)
+        in_flight.append(len(rig.out))
+    assert in_flight == [8, 8, 8, 8, 16]
+
+
 def test_a_request_that_ends_its_server_each_time_is_given_up() -> None:
     """Though others are answered whenever the server is back: it is asked no longer than its patience."""
     rig, at, number = Rig(LaneSettings(concurrency=1, patience=60)), 0, 0

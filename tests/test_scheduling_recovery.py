@@ -74,6 +74,15 @@ TABLES: dict[str, tuple[LaneSettings, Table]] = {
             (8, "answer 0", "send 1, send 2, send 3"),
         ],
     ),
+    "what fails after its model was closed to us is told why, and not tried again": (
+        LaneSettings(concurrency=2),
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", "send 2"),
+            (1, "fail 1 denied", "1 LaneStopped"),
+            (2, "fail 2 half", "2 LaneStopped"),
+        ],
+    ),
 }
 
 
