@@ -1,5 +1,6 @@
 """Answers are read out of any text, or found malformed; never an error, never a guess beyond the rule."""
 
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.engine.tasks import AnswerFormat, AnswerSpec, Integer, Label, Letter, Tagged, Text, build_format
+from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, within_ascii
 
 FORMATS: Sequence[AnswerFormat] = (
     Letter(),
@@ -262,3 +264,11 @@ def test_how_a_tag_is_written_changes_nothing(pieces: list[str]) -> None:
     text, kind = "".join(pieces), Tagged(Label(("a", "b")))
     for written in (("<Answer>", "</Answer>"), ("<answer >", "</answer>"), ("<answer>", "</ANSWER>")):
         assert kind.parse(text) == kind.parse(text.replace("<answer>", written[0]).replace("</answer>", written[1]))
+
+
+@given(st.text("aA1 _-'.", max_size=8))
+def test_edges_of_words_without_the_scripts_are_the_same_in_a_text_of_ascii(text: str) -> None:
+    word = f"a{AFTER_EDGE}1?{BEFORE_EDGE}"
+    assert within_ascii(word).isascii()
+    spans = [[match.span() for match in re.finditer(pattern, text)] for pattern in (word, within_ascii(word))]
+    assert spans[0] == spans[1]

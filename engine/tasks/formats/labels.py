@@ -8,7 +8,16 @@ from typing import Final
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.denials import denials
 from metaspo.engine.tasks.formats.mentions import PLACES, Mention, given
-from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, HANGUL, KATAKANA, SPACELESS, ends, plain
+from metaspo.engine.tasks.formats.plain import (
+    AFTER_EDGE,
+    BEFORE_EDGE,
+    HANGUL,
+    KATAKANA,
+    SPACELESS,
+    ends,
+    plain,
+    within_ascii,
+)
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.shown import shown
 
@@ -48,6 +57,7 @@ class Label:
     number_words: bool = False
     alone: bool = False
     _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _ascii_pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
     _longest_first: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _bare: dict[str, str] = field(init=False, repr=False, compare=False)
     _negated: dict[str, str] = field(init=False, repr=False, compare=False)
@@ -57,9 +67,10 @@ class Label:
         keys = {label: _SEPARATOR.sub(" ", self.plain(label).strip()) for label in self.labels}
         longest_first = tuple(sorted(self.labels, key=lambda label: -len(keys[label])))
         negated = _negations(keys)
-        words = "|".join(f"{_words(keys[label], label in negated.values())}()" for label in longest_first)
+        words = "|".join(f"{_words(keys[label], label in negated.values())}()" for label in longest_first) or r"(?!)"
         object.__setattr__(self, "_longest_first", longest_first)
-        object.__setattr__(self, "_pattern", late_pattern(words or r"(?!)"))
+        object.__setattr__(self, "_pattern", late_pattern(words))
+        object.__setattr__(self, "_ascii_pattern", late_pattern(within_ascii(words)))
         object.__setattr__(self, "_negated", negated)
         object.__setattr__(self, "_bare", {self.plain(label).strip(): label for label in reversed(self.labels)})
         # Read once: a tag mostly holds a label as it is written.
@@ -85,7 +96,7 @@ class Label:
         text = self.plain(answer.strip())
         if text in self._bare:
             return self._bare[text]
-        match = self._pattern.fullmatch(text)
+        match = self._pattern_for(text).fullmatch(text)
         return None if match is None else self._label(match)
 
     def describe(self) -> str:
@@ -107,7 +118,7 @@ class Label:
 
     def mentions(self, text: str) -> list[Mention]:
         """Every label that the text names and does not deny."""
-        every = list(self._pattern.finditer(text))
+        every = list(self._pattern_for(text).finditer(text))
         starts = {match.start() for match in every}
         matches = [match for match in every if not _determines(text, match, starts)]
         spans = [match.span() for match in matches]
@@ -121,6 +132,9 @@ class Label:
             elif distance == 0 and label in self._negated:
                 mentions.append(Mention(self._negated[label], start, end))
         return mentions
+
+    def _pattern_for(self, text: str) -> re.Pattern[str]:
+        return self._ascii_pattern if text.isascii() else self._pattern
 
     def _label(self, match: re.Match[str]) -> str:
         assert match.lastindex is not None

@@ -62,6 +62,11 @@ def ends(text: str) -> str:
     return "\n".join([*head, *tail])
 
 
+def within_ascii(pattern: str) -> str:
+    """What a pattern with these edges finds in a text of ASCII alone: `re` compiles the scripts for milliseconds."""
+    return pattern.replace(AFTER_EDGE, r"(?<![^\W_].)").replace(BEFORE_EDGE, r"(?![^\W_])")
+
+
 def words(text: str) -> frozenset[str]:
     """The words of a list, written in one string."""
     return frozenset(text.split())
