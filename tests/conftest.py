@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,12 +100,20 @@ settings.register_profile("random", deadline=None)  # `make test-slow` looks for
 settings.load_profile("fixed")
 
 
+@cache
+def _is_whole(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in WHOLE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The files above are not even imported where all their tests would be left out."""
+    return True if "not whole" in config.option.markexpr and _is_whole(collection_path.stem) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark all tests of the files above as `whole`, and give slow ones the time of a busy machine."""
-    names = {item.path.stem for item in items}
-    whole = {name for name in names if any(fnmatch(name, pattern) for pattern in WHOLE)}
     for item in items:
-        if item.path.stem in whole:
+        if _is_whole(item.path.stem):
             item.add_marker(pytest.mark.whole)
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(900))
