@@ -29,6 +29,12 @@ NO_ECHO = (
 _STOP_LIMIT = 5.0
 
 
+def require_package() -> None:
+    """Raises `LocalServerFailed` where what runs it is not installed."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise LocalServerFailed(_INSTALL)
+
+
 class LocalModel(StartedServer):
     """A GGUF model on this machine. To be used within one event loop.
 
@@ -82,8 +88,7 @@ class LocalModel(StartedServer):
         raise Unreachable(f"{self.name} died twice on one request: see {self.log_path}.")
 
     async def _launch(self) -> OpenAICompatible:
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise LocalServerFailed(_INSTALL)
+        require_package()
         path = await fetch_model(self._model, progress=self._progress)
         settings = ServerSettings(
             path=str(path),

@@ -152,12 +152,7 @@ class VllmReplica(StartedServer):
         self._starts = self._restarts = 0  # it has not died: whoever asks next starts it as if for the first time
 
     async def _launch(self) -> OpenAICompatible:
-        command = self._settings.command[0]
-        if (program := _program(command)) is None:
-            raise LocalServerFailed(
-                f'backend = "vllm" starts {command}, and there is no such program on the PATH: pip install vllm, or '
-                "name it in the model's vllm.command."
-            )
+        program = program_of(self._settings.command[0])
         for _ in range(_PORTS):
             self._began = self._log_size()
             client = await self._launch_at(program, self._ports())
@@ -259,7 +254,13 @@ def free_port() -> int:
         return port
 
 
-def _program(command: str) -> str | None:
-    """Where a command is: on the PATH, or beside our own interpreter, whose environment may not be activated."""
-    command = os.path.expanduser(command)
-    return shutil.which(command) or shutil.which(command, path=str(Path(sys.executable).parent))
+def program_of(command: str) -> str:
+    """Where a command is: on the PATH, or beside our own interpreter, whose environment may not be activated. Raises
+    `LocalServerFailed` where it is nowhere."""
+    name = os.path.expanduser(command)
+    if found := shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent)):
+        return found
+    raise LocalServerFailed(
+        f'backend = "vllm" starts {command}, and there is no such program on the PATH: pip install vllm, or name it in '
+        "the model's vllm.command."
+    )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from metaspo.backends.late_exports import late_exports
 
 if TYPE_CHECKING:
-    from metaspo.cache.base import BadEntry, Entry, Store, StoreError
+    from metaspo.cache.base import BadEntry, Entry, Store, StoreError, StoreNotInstalled
     from metaspo.cache.batched import StoreStatistics
     from metaspo.cache.claims import Claims, LocalClaims, at_once
     from metaspo.cache.disk import DiskStore
@@ -61,6 +61,7 @@ __all__ = [
     "Sharing",
     "Store",
     "StoreError",
+    "StoreNotInstalled",
     "StoreStatistics",
     "at_once",
     "cache_info",

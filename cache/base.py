@@ -83,5 +83,9 @@ class StoreError(Exception):
     """The store cannot read or keep entries; `str()` says why and what to do."""
 
 
+class StoreNotInstalled(StoreError):
+    """What such a store needs is not installed: no trouble that may pass, whoever would go on in trouble."""
+
+
 class BadEntry(StoreError):
     """What is stored under one key cannot be used; everything else can."""

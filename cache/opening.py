@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from metaspo.cache.base import Store, StoreError
+from metaspo.cache.base import Store, StoreError, StoreNotInstalled
 from metaspo.cache.disk import DiskStore
 from metaspo.cache.disk_maintenance import DiskMaintenance
 from metaspo.cache.fallback import FallbackStore
@@ -33,6 +33,7 @@ def open_store(
     """The store at a place: a folder's path, relative to `folder`, a URL, or "" for memory only.
 
     A store that cannot be used raises `StoreError`, now or later, or is only told to `on_failure` if that is given.
+    Raises `StoreNotInstalled` in any case.
     """
     if not location:
         return MemoryStore()
@@ -44,7 +45,7 @@ def open_store(
             else FOLDERS[scheme_of(location)].store(path)
         )
     except StoreError as error:
-        if on_failure is None:
+        if on_failure is None or isinstance(error, StoreNotInstalled):
             raise
         on_failure(f"Going on without a cache: what this run is answered is forgotten at its end. {error}")
         return MemoryStore()
@@ -66,4 +67,4 @@ def _redis(module: str) -> ModuleType:
     try:
         return import_module(f"metaspo.cache.{module}")
     except ModuleNotFoundError as error:
-        raise StoreError("A cache on a server needs the extra `redis`: pip install 'metaspo[redis]'.") from error
+        raise StoreNotInstalled("A cache on a server needs the extra `redis`: pip install 'metaspo[redis]'.") from error

@@ -17,7 +17,7 @@ from rich.text import Text
 from metaspo.backends import BackendError, ModelFileUnavailable
 from metaspo.backends.printable import printable
 from metaspo.backends.secrets import without_held
-from metaspo.cache import StoreError
+from metaspo.cache import StoreError, StoreNotInstalled
 from metaspo.engine import ConfigError, PromptError, RunDirectoryError
 from metaspo.engine.strategies import UnknownStrategy
 from metaspo.engine.tasks import MetricError, TaskError
@@ -192,7 +192,7 @@ def exit_on_user_error() -> Iterator[None]:
         say_error(str(stop))
         say_how_to_go_on(stop)
         raise typer.Exit(ExitCode.STOPPED) from None
-    except ModelFileUnavailable as error:
+    except (ModelFileUnavailable, StoreNotInstalled) as error:
         say_error(str(error))
         raise typer.Exit(ExitCode.MISTAKE) from None
     except (BackendError, StoreError) as error:

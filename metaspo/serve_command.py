@@ -35,13 +35,17 @@ def serve(
         read = load_serve_config(config, overrides=overrides) if config else embedded_config(overrides=overrides)
         beside = [config.parent] if config else []
         names = ", ".join(model.public_name for model in read.models)
-        err.print(f"Serving {names}; Ctrl-C or SIGTERM ends it when what is under way is answered.")
+
+        def started(address: str) -> None:
+            err.print(f"Serving {names}; Ctrl-C or SIGTERM ends it when what is under way is answered.")
+            out.print(address)
+
         with ProgressDisplay(err, quiet=False) as display:
             run_async(
                 run_server(
                     read,
                     environment=environment_with_dotenv(Path(), *beside),
-                    started=lambda address: out.print(address),
+                    started=started,
                     progress=display.downloaded,
                 )
             )

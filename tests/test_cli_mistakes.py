@@ -1,6 +1,7 @@
 """Every mistake of a user's gets one `error:` line that names file, key or line and says what to do; exit status 2."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -290,3 +291,22 @@ def test_a_path_that_no_file_can_have_is_told_with_its_key(project: Path, key: s
     ended = here("optimize", "run.toml", "--quiet")
     mistake(ended, told)
     assert key.rstrip(".") in ended.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("package", "set_to", "extra"),
+    [
+        ("xllamacpp", ["base.backend=local", "base.model=smollm2", "base.endpoints=[]"], "local"),
+        ("metaspo.cache.redis_store", ["cache=redis://127.0.0.1:9/0"], "redis"),
+        ("metaspo.cache.redis_store", ["cache=redis://127.0.0.1:9/0", "cache_failure=continue"], "redis"),
+        ("optuna", ["inner.strategy=mipro"], "mipro"),
+        ("mlflow", ["track.mlflow=sqlite:///runs.db"], "mlflow"),
+        ("tokenizers", ["outer.max_prompt_tokens=900"], "tokens"),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_a_mistake_with_its_command(
+    monkeypatch: pytest.MonkeyPatch, package: str, set_to: list[str], extra: str
+) -> None:
+    """Whatever it is for: nothing of a run has begun, and nothing is gone on with, so none is to be started again."""
+    monkeypatch.setitem(sys.modules, package, None)
+    mistake(here("optimize", "run.toml", "--quiet", *(f"--set={change}" for change in set_to)), f"metaspo[{extra}]")

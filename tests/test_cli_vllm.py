@@ -142,7 +142,7 @@ def test_no_server_outlives_a_run_however_that_ends(tmp_path: Path, server: Chat
             'ended while starting (exit status 1), with the words "ValueError: Unrecognized model in answerer"',
         ),
         ({"hang": True}, {"base.vllm.start_limit": "0.5"}, 3, "did not answer within 0.5 seconds"),
-        ({}, {"base.vllm.command": '["no-vllm"]'}, 3, "starts no-vllm, and there is no such program"),
+        ({}, {"base.vllm.command": '["no-vllm"]'}, 2, "starts no-vllm, and there is no such program"),
         ({}, {"base.vllm.tensor_parallel": "2"}, 2, "tensor_parallel = 2 wants as many GPUs, and there are 1 here"),
         ({}, {"base.vllm.options": '["--port=1"]'}, 2, "must not hold '--port'"),
         ({}, {"base.vllm.gpus": "[0, 1, 0]"}, 2, "names 0 twice"),
