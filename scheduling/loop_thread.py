@@ -82,7 +82,6 @@ class LoopThread:
         self._last.add_done_callback(lambda _: self.loop.stop())
 
     def _live(self) -> None:
-        asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
         while left := asyncio.all_tasks(self.loop):  # where closing was broken off
             for task in left:

@@ -1,8 +1,11 @@
 """The memory layer stays within its size and forgets the right entries."""
 
 import gc
+from collections.abc import Callable
 
-from metaspo.cache.lru import OVERHEAD, RecentEntries
+import pytest
+
+from metaspo.cache.lru import OVERHEAD, Recent, RecentEntries
 from metaspo.cache.record import encode_entry
 from metaspo.cache.testing import make_entry
 
@@ -56,3 +59,28 @@ def test_adding_again_changes_nothing() -> None:
     for text in "axyz":
         recent.add("a", record("a", text))
     assert (recent.get("a"), recent.get("b")) == (make_entry("a"), make_entry("b"))
+
+
+@pytest.mark.parametrize(
+    ("use", "kept"),
+    [
+        (lambda recent: recent.get("a"), "acd"),
+        (lambda recent: recent.get_many(["a", "x"]), "acd"),
+        (lambda recent: recent.add("a", "ten letter"), "bcd"),
+        (lambda recent: recent.forget("b"), "acd"),
+        (len, "bcd"),
+    ],
+)
+def test_what_was_asked_for_last_is_forgotten_last(use: Callable[[Recent[str, str]], object], kept: str) -> None:
+    """What was added again is not, and what was forgotten leaves its room to another."""
+    recent: Recent[str, str] = Recent(30, len)
+    recent.add_many((key, "ten letter") for key in "abc")
+    use(recent)
+    recent.add("d", "ten letter")
+    assert sorted(recent.get_many("abcd")) == list(kept)
+
+
+def test_records_added_together_are_all_there() -> None:
+    recent = RecentEntries(2**20)
+    recent.add_many((key, record(key, key)) for key in "ab")
+    assert recent.get_many("abc") == {key: make_entry(key) for key in "ab"}

@@ -1,5 +1,6 @@
 """An event loop in a thread of its own: who is interrupted, and what cannot be begun any more."""
 
+import asyncio
 import ctypes
 import inspect
 import os
@@ -7,11 +8,12 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AsyncExitStack
 
 import pytest
 
 from metaspo.scheduling import CallFailed, client_end
-from metaspo.scheduling.client_end import close_at_exit
+from metaspo.scheduling.client_end import close_at_exit, shut
 from metaspo.scheduling.loop_thread import LoopThread, wait_for
 
 
@@ -111,3 +113,10 @@ def test_what_is_handed_over_after_the_end_is_told_so_and_never_begins() -> None
     with pytest.raises(CallFailed, match="closed"):
         thread.hand_over(late).result(timeout=10)
     assert (inspect.getcoroutinestate(late), began) == (inspect.CORO_CLOSED, [])
+
+
+async def test_the_threads_that_answers_were_kept_in_end_with_what_was_open() -> None:
+    keeping: list[threading.Thread] = []
+    await asyncio.to_thread(lambda: keeping.append(threading.current_thread()))
+    await shut(AsyncExitStack())
+    assert [thread.is_alive() for thread in keeping] == [False]

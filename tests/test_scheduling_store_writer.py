@@ -1,0 +1,54 @@
+"""Answers on their way to the store, and those who ask the store meanwhile."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from scheduling_world import answer, ask
+from test_scheduling_lane_state import Rig
+
+from metaspo.cache import Entry, MemoryStore, StoreError, request_key
+from metaspo.scheduling.store_writer import StoreWriter
+
+
+class Slow(MemoryStore):
+    """Says what it had when it was asked once it is let go; it keeps nothing, as others may throw it away at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[asyncio.Event] = []
+        self.put: list[int] = []
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        go = asyncio.Event()
+        self.asked.append(go)
+        await go.wait()
+        return {}
+
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
+        self.put.append(len(entries))
+        return dict(entries)
+
+
+async def test_an_answer_that_comes_while_the_store_is_asked_is_found_by_whoever_asked_it_then() -> None:
+    """By the last one, too, and by nobody later: then the store knows better. Nothing is stored where nothing came."""
+    rig, store, key = Rig(), Slow(), request_key(ask(1))
+    writer = StoreWriter(store, rig.flights, wall_clock=lambda: 0.0)
+    rig.happen("ask 1", 0)
+    asking = [asyncio.create_task(writer.look_up([key])) for _ in range(2)]
+    await asyncio.sleep(0)
+    call, reply = rig.take(1), answer("question 1")
+    payer = rig.state.landed(call, reply, 1)
+    assert payer is not None
+    writer.keep(call.flight, payer, reply.completion)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert rig.take_done() == "1 answered"
+    for number, lookup in enumerate(asking):
+        store.asked[number].set()
+        assert await lookup == {key: reply.completion}
+    later = asyncio.create_task(writer.look_up([key]))
+    await asyncio.sleep(0)
+    store.asked[-1].set()
+    assert await later == {}
+    await writer.aclose(grace=1.0)
+    assert store.put == [1]
