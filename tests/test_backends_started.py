@@ -92,3 +92,39 @@ async def test_a_server_that_was_closed_as_it_started_has_given_up_by_then(tmp_p
     assert server.given_up
     with pytest.raises(LocalServerFailed, match="closed while its server started"):
         await start
+
+
+class Noted(OpenAICompatible):
+    """Tells whether it was closed."""
+
+    closed = False
+
+    async def aclose(self) -> None:
+        self.closed = True
+        await super().aclose()
+
+
+class Mortal(Deaf):
+    """Its process ends when it is told to."""
+
+    def __init__(self, told: Path) -> None:
+        super().__init__(told)
+        self.clients: list[Noted] = []
+
+    async def _launch(self) -> OpenAICompatible:
+        self._process = process = await anyio.open_process(["sleep", "10"], stdin=subprocess.DEVNULL)
+        self.processes.append(process)
+        self.clients.append(Noted("http://127.0.0.1:9/v1", name=self.name))
+        return self.clients[-1]
+
+
+async def test_connections_are_closed_with_their_server_or_as_it_is_started_again(tmp_path: Path) -> None:
+    server = Mortal(tmp_path / "told")
+    await server.start()
+    server.processes[0].kill()
+    await server.processes[0].wait()
+    await server.start()
+    assert [client.closed for client in server.clients] == [True, False]
+    await server.aclose()
+    assert [client.closed for client in server.clients] == [True, True]
+    assert [process.returncode for process in server.processes] == [-signal.SIGKILL, -signal.SIGTERM]

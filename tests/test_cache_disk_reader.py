@@ -74,6 +74,14 @@ def test_one_look_up_reads_few_blocks_and_no_long_records_unasked(tmp_path: Path
         assert list(reader.neighbours(used=0)) == []
 
 
+def test_a_reader_that_was_closed_has_let_go_of_the_database(tmp_path: Path) -> None:
+    with closing(open_cache(tmp_path / "cache")):
+        connection = connect(tmp_path / "cache")
+        DiskReader(connection).close()
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+
+
 async def test_a_neighbour_that_is_damaged_harms_nobody_until_it_is_asked_for(tmp_path: Path) -> None:
     """And once it was removed and asked again, the new answer counts."""
     keys = await fill(tmp_path / "cache", 5)
