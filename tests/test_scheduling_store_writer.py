@@ -16,7 +16,7 @@ class Slow(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[asyncio.Event] = []
-        self.put: list[int] = []
+        self.stored: list[int] = []
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         go = asyncio.Event()
@@ -25,7 +25,7 @@ class Slow(MemoryStore):
         return {}
 
     async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
-        self.put.append(len(entries))
+        self.stored.append(len(entries))
         return dict(entries)
 
 
@@ -51,4 +51,4 @@ async def test_an_answer_that_comes_while_the_store_is_asked_is_found_by_whoever
     store.asked[-1].set()
     assert await later == {}
     await writer.aclose(grace=1.0)
-    assert store.put == [1]
+    assert store.stored == [1]
