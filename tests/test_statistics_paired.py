@@ -298,4 +298,6 @@ def test_a_family_is_corrected_together() -> None:
     family = family_of(methods, "x")
     assert [(one.a, one.b, one.family) for one in family] == [("y", "x", 2), ("best", "x", 2)]
     assert all(one.p <= one.p_adjusted <= min(1.0, 2 * one.p) for one in family)
+    assert ["corrected for 2 comparisons)" in one.sentence for one in family] == [True, True]
+    assert [one.sentence.count("corrected") for one in as_family(family[:1])] == [0]
     assert family[1].verdict == "better"
