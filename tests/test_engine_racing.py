@@ -21,7 +21,7 @@ from metaspo.engine.journal.events import Racing, Rejected
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt, mean
-from metaspo.engine.selection.race import RaceDesign
+from metaspo.engine.selection.race import Race, RaceDesign
 from metaspo.engine.selection.races import Races
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.metrics import build_metric
@@ -92,6 +92,24 @@ def test_who_is_kept_and_raced_out_depends_neither_on_the_order_of_answers_nor_o
         rows[rng.randint(1, 5)][rng.randrange(30)] = None
     found = [hold(rows, keep=keep, rate=rate, exact=timing < 3, timing=Random(timing)) for timing in range(4)]
     assert found == [found[0]] * 4
+
+
+def test_a_race_stops_at_a_gap_and_ends_at_a_refusal() -> None:
+    """Where the order comes to it, and not before; from the start it knows nothing of it."""
+    design = RaceDesign(seed=1, address="here", sizes=(4,), node_weights=(1.0,), rate=0.1)
+    rows = [row for _, row in design.order(1)]
+    column = Column([None if row == rows[2] else 0.0 for row in range(4)])
+    race = Race(design, 1, [column])
+    told = []
+    for revealed in (rows[2], rows[0], rows[1], rows[3]):
+        column.revealed.add(revealed)
+        race.go_on()
+        told.append((race.rows, race.bound, race.refusal))
+    assert [rows for rows, _, _ in told] == [0, 1, 2, 2]
+    assert [bound for _, bound, _ in told] == [1.0, 0.75, 0.5, 0.5]
+    assert [refusal for _, _, refusal in told] == ["", "", *[f"{outcome_of(None).example.where}: too long"] * 2]
+    race.start([])
+    assert (race.rows, race.bound, race.refusal) == (0, 1.0, "")
 
 
 def tasks_of(*sizes: int) -> tuple[Task, ...]:

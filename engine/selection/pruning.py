@@ -174,8 +174,6 @@ class CandidateRun:
 
     async def ask_until_pruned(self) -> None:
         """Ask for what is missing, until nothing is or the candidate is out."""
-        if self.pruned:  # before anything is asked: a cancelled scope would still let its tasks take their first step
-            return
         with anyio.CancelScope() as asking:
 
             def on_answers() -> None:
@@ -187,7 +185,7 @@ class CandidateRun:
 
     async def _ask(self, on_answers: Callable[[], None] | None = None) -> None:
         for stage in self.stages:
-            if on_answers is not None and self.pruned:
+            if on_answers is not None and self.pruned:  # a cancelled scope would let its tasks take their first step
                 return
             await gatherer(watched=on_answers is not None)(
                 evaluation.ask(rows, on_answers=on_answers)
