@@ -1,5 +1,6 @@
 """What the cells of a comparison add up to: each law by a study whose figures are worked out by hand."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -8,13 +9,14 @@ from typing import Any
 
 import orjson
 import pytest
+from matplotlib.figure import Figure
 from world import make_config, make_task
 
 from metaspo.engine import Prepared
 from metaspo.engine.config.schema import InnerTable
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.optimize.test_splits import gains
-from metaspo.engine.report import write_study
+from metaspo.engine.report import figures, write_study
 from metaspo.engine.statistics import Interval, MeanScore, SplitGrades
 from metaspo.engine.studies import (
     AdaptTable,
@@ -432,6 +434,23 @@ def test_what_is_written_and_shown_is_what_was_found_and_nothing_is_worked_out_a
         "tables.md",
     }
     assert orjson.loads((tmp_path / "results.json").read_bytes())["verdicts"] == []
+
+
+def test_each_picture_is_drawn_once_in_a_form_and_stands_in_the_page_as_in_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    class Counted(Figure):
+        def savefig(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - matplotlib's
+            sizes.append((options["format"], *self.get_size_inches()))
+            super().savefig(*args, **options)
+
+    monkeypatch.setattr(figures, "Figure", Counted)
+    study = study_of([cell("m", 1, {"a": [1, 0]}), cell("n", 1, {"a": [0, 0]})], {1: [task_of("a", "pq")]})
+    page = write_study(Findings.of(study), tmp_path).read_text(encoding="utf-8")
+    assert len(sizes) == len(set(sizes)) == 3  # one of them for phones
+    assert base64.b64encode((tmp_path / "scores.svg").read_bytes()).decode() in page
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,11 @@ COPY = files(__package__).joinpath("copy.js").read_text(encoding="utf-8")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """An SVG, base64-encoded, and what it shows in words; `narrow` is the same for a phone, "" if there is no other."""
+    """An SVG, and what it shows in words; `narrow` is the same for a phone, empty if there is no other."""
 
     alt: str
-    data: str
-    narrow: str = ""
+    svg: bytes
+    narrow: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +101,14 @@ class Section:
 
 def picture(figure: Figure, *, alt: str) -> Picture:
     """A figure for a page."""
-    data = base64.b64encode(draw(figure, "svg")).decode()
+    svg = draw(figure, "svg")
     if len(figure.axes) > 1:
-        return Picture(alt=alt, data=data)
+        return Picture(alt=alt, svg=svg)
     width, height = figure.get_size_inches()
     figure.set_size_inches(NARROW, height)
-    narrow = base64.b64encode(draw(figure, "svg")).decode()
+    narrow = draw(figure, "svg")
     figure.set_size_inches(width, height)
-    return Picture(alt=alt, data=data, narrow=narrow)
+    return Picture(alt=alt, svg=svg, narrow=narrow)
 
 
 def answered(task: TaskAnswers) -> Answers:
@@ -139,10 +139,11 @@ def render_page(title: str, *, lead: str, verdicts: Sequence[str], sections: Seq
     """The page as HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["with_code"] = with_code
+    environment.filters["base64"] = _base64
     template = environment.from_string(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
         script=COPY,
-        digest=base64.b64encode(hashlib.sha256(COPY.encode()).digest()).decode(),
+        digest=_base64(hashlib.sha256(COPY.encode()).digest()),
         read_as=read_as,
         title=title,
         lead=lead,
@@ -150,3 +151,7 @@ def render_page(title: str, *, lead: str, verdicts: Sequence[str], sections: Seq
         sections=sections,
         version=version("metaspo"),
     )
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

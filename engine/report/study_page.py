@@ -6,9 +6,8 @@ from pathlib import Path
 import orjson
 from matplotlib.figure import Figure
 
-from metaspo.engine.report.figures import Bar, lines, methods
-from metaspo.engine.report.page import Entry, Section, TextTable, changed_prompt, picture, render_page
-from metaspo.engine.report.run_page import write_all
+from metaspo.engine.report.figures import Bar, draw, lines, methods
+from metaspo.engine.report.page import Entry, Picture, Section, TextTable, changed_prompt, picture, render_page
 from metaspo.engine.runs.directory import write_text
 from metaspo.engine.studies import Findings, Study, Table, as_csv, latex, markdown, shown
 from metaspo.engine.studies.protocol_scores import adaptation
@@ -16,10 +15,9 @@ from metaspo.engine.studies.protocol_scores import adaptation
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
-def study_page(findings: Findings, figures: Mapping[str, Figure]) -> str:
-    """Everything worth seeing of a comparison on one page of HTML; `figures` are those of `study_figures`."""
+def study_page(findings: Findings, pictures: Mapping[str, Picture]) -> str:
+    """Everything worth seeing of a comparison on one page of HTML, with pictures by the name of their table."""
     study = findings.study
-    pictures = {name: picture(figure, alt=name) for name, figure in figures.items()}
     sections = [
         Section(
             title=table.title,
@@ -68,10 +66,13 @@ def write_study(findings: Findings, folder: Path) -> Path:
         "cells": [result.as_json() for result in findings.study.results],
     }
     (folder / "results.json").write_bytes(orjson.dumps(data, option=JSON))
-    figures = study_figures(findings)
-    write_all(figures, folder)
+    pictures = {}
+    for name, figure in study_figures(findings).items():
+        (folder / f"{name}.png").write_bytes(draw(figure, "png"))
+        pictures[name] = picture(figure, alt=name)
+        (folder / f"{name}.svg").write_bytes(pictures[name].svg)
     page = folder / "report.html"
-    write_text(page, study_page(findings, figures))
+    write_text(page, study_page(findings, pictures))
     return page
 
 
