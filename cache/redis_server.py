@@ -6,6 +6,7 @@ import ssl
 from ast import literal_eval
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from typing import Any, TypeVar
 
 from redis import asyncio as redis
@@ -96,13 +97,16 @@ class Server:
         self._patience = patience
         # Trying again takes half of the patience at most: the error then tells why it failed, not that time ran out. It
         # is done on a new connection, which after a failover may lead to another server.
-        retry = _Patient(ExponentialBackoff(cap=patience / 10, base=patience / 100), RETRIES)
+        retry = _Patient(
+            ExponentialBackoff(cap=patience / 10, base=patience / 100), RETRIES, is_known=lambda: self._is_in_trouble()
+        )
         self._client = redis.Redis(
             **address.options,
             socket_timeout=patience,
             retry=retry,
             retry_on_error=[exceptions.ResponseError, RuntimeError],
         )
+        self._failed = -inf  # when an exchange last did, on the loop's clock
         self._checked = False
         self._checking = asyncio.Lock()
 
@@ -120,12 +124,28 @@ class Server:
         await self._client.aclose()
 
     async def _run(self, exchange: Callable[["redis.Redis"], Awaitable[T]]) -> T:
-        with explained(self.address):
-            async with asyncio.timeout(self._patience):
-                return await exchange(self._client)
+        try:
+            with explained(self.address):
+                async with asyncio.timeout(self._patience):
+                    return await exchange(self._client)
+        except StoreError:
+            self._failed = asyncio.get_running_loop().time()
+            raise
+
+    def _is_in_trouble(self) -> bool:
+        return asyncio.get_running_loop().time() < self._failed + self._patience
 
 
 class _Patient(Retry):
+    """Tries again, also on what passes; once, on a new connection, where trouble is known: others have waited for that.
+
+    Each connection has a copy, and `is_known` is a function, of which there is one.
+    """
+
+    def __init__(self, backoff: ExponentialBackoff, retries: int, *, is_known: Callable[[], bool]) -> None:
+        super().__init__(backoff, retries)
+        self._is_known = is_known
+
     async def call_with_retry(
         self,
         do: Callable[[], Awaitable[T]],
@@ -133,7 +153,14 @@ class _Patient(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> T:
-        return await super().call_with_retry(do, fail, is_retryable or _may_pass, with_failure_count)
+        may_pass, tries = is_retryable or _may_pass, 1 if self._is_known() else RETRIES
+
+        def is_worth_it(error: Exception) -> bool:
+            nonlocal tries
+            tries -= 1
+            return tries >= 0 and may_pass(error)
+
+        return await super().call_with_retry(do, fail, is_worth_it, with_failure_count)
 
 
 def _may_pass(error: Exception) -> bool:

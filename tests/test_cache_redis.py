@@ -35,7 +35,7 @@ from metaspo.cache import (
 )
 from metaspo.cache.redis_address import read_address
 from metaspo.cache.redis_maintenance import RedisMaintenance
-from metaspo.cache.redis_server import RIGHTS, check_safe, explained
+from metaspo.cache.redis_server import RETRIES, RIGHTS, check_safe, explained
 from metaspo.cache.redis_store import PREFIX, RedisStore
 from metaspo.cache.sharing import Amounts, CapAsk, Drawn, RateAsk
 from metaspo.cache.testing import StoreConformance, claims_of, make_entry, make_key
@@ -340,6 +340,28 @@ async def test_a_run_that_shall_go_on_does_and_its_answers_are_kept_at_the_end(
     assert len(warnings) == 1
     assert_one_sentence(warnings[0], own_server)
     assert await stored(own_server, 20) == 20
+
+
+async def test_trouble_that_is_known_is_waited_for_once(own_server: RealRedis) -> None:
+    """Who claims, who keeps and who closes do not wait for it one after the other."""
+    store = RedisStore(own_server.url, patience=IMPATIENT)
+    claims = store.claims
+    await store.put(make_key(0), make_entry())
+    with own_server.client() as client:
+
+        def refused() -> int:
+            told = client.info("errorstats").get("errorstat_OOM", {"count": 0})
+            return int(told["count"])
+
+        stop(own_server, "full")
+        with pytest.raises(StoreError, match="no room left"):
+            await claims.claim_many([make_key(1)])
+        assert refused() == RETRIES + 1
+        with pytest.raises(StoreError, match="no room left"):
+            await store.put(make_key(1), make_entry())
+        with pytest.raises(StoreError, match="1 answers are not kept"):
+            await store.aclose()
+        assert refused() == RETRIES + 1 + 2 + 2
 
 
 async def test_what_is_lost_in_the_end_is_told(own_server: RealRedis) -> None:
