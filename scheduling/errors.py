@@ -1,8 +1,8 @@
 """Why a run stops. Everything paid for is kept: the same run, started again, goes on from there.
 
-`str(error)` is one sentence that says why and what to do, and holds for whoever asks: a run, a program with a gateway
-of its own, a client of a server. How to go on is for who knows which it is to say. A request that the server will never
-answer is not among these: it comes back as `metaspo.backends.RequestRejected` and the run goes on without it.
+`str(error)` is one sentence that says why, and holds for whoever asks: a run, a program with a gateway of its own, a
+client of a server. How to go on is for those to say who know which it is. A request that the server will never answer
+is not among these: it comes back as `metaspo.backends.RequestRejected` and the run goes on without it.
 """
 
 from metaspo.backends import RequestRejected

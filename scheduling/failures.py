@@ -1,5 +1,6 @@
 """Why a call failed, as other programs understand it: kind, HTTP status, when to try again, whether that is any use."""
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -74,7 +75,8 @@ def call_failed(error: BaseException) -> CallFailed:
         cause = error.__cause__
         wait = cause.retry_after if isinstance(cause, TransientError) else None
         wait = _RETRY_AFTER if wait is None else wait
-    failed = CallFailed(_words(error), kind=kind, retry_after=wait)
+    again = "" if not wait else f" Try again in {math.ceil(wait):,} seconds."
+    failed = CallFailed(f"{_words(error)}{again}", kind=kind, retry_after=wait)
     failed.__cause__ = error
     return failed
 

@@ -72,7 +72,7 @@ class Patience:
     def unavailable(self, reason: str) -> Unavailable:
         """The error for whoever waits no longer."""
         last = f" (last: {describe(self.last_error)})" if self.last_error is not None else ""
-        message = f"The lane {self._lane} gave up: {reason}{last}; everything answered is kept, so try again later."
+        message = f"The lane {self._lane} gave up: {reason}{last}; everything answered is kept."
         return Unavailable(message, lane=self._lane)
 
 

@@ -145,9 +145,7 @@ class Unanswered:
 
     def close(self, now: float) -> None:
         """Send nothing from now on, fail what waits, and break off what only costs time."""
-        reason = RunStopped(
-            "The gateway was closed while requests were waiting: everything answered is kept, so ask anew."
-        )
+        reason = RunStopped("The gateway was closed while requests were waiting; everything answered is kept.")
         self._verdicts.close(reason)
         self.fail_waiting(reason, now)
         if self._calls.cost_time:

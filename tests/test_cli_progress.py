@@ -206,7 +206,7 @@ def test_a_server_that_is_back_is_told_once_it_was_missed() -> None:
     assert told.getvalue().splitlines()[-1] == "run: http://here/v1 answers again"
 
 
-KEPT = "the lane gave up; everything answered is kept, so try again later."
+KEPT = "the lane gave up; everything answered is kept."
 CAP = BudgetExhausted("the cap is reached", cap="calls", limit=1, spent=1)
 
 

@@ -62,7 +62,8 @@ def test_a_failure_is_told_by_kind_status_and_when_to_try_again(
     failed = call_failed(error)
     assert (failed.kind, failed.status, failed.retry_after) == (kind, status, retry_after)
     assert failed.final == (retry_after is None)
-    assert str(failed) == str(error)
+    wait = "" if not retry_after else f" Try again in {retry_after:g} seconds."
+    assert str(failed) == f"{error}{wait}"
     assert failed.__cause__ is error
     assert call_failed(failed) is failed, "it has been told already"
 

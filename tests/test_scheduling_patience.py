@@ -86,6 +86,6 @@ def test_giving_up_says_why_what_failed_last_and_what_to_do() -> None:
     error = waiting.unavailable("it is so")
     assert isinstance(error, Unavailable)
     assert error.lane == "lane"
-    for words in ("lane", "it is so", f"last: {describe(waiting.last_error)}", "try again later"):
+    for words in ("lane", "it is so", f"last: {describe(waiting.last_error)}", "is kept."):
         assert words in str(error)
     assert describe(waiting.last_error) == "500"
