@@ -21,6 +21,7 @@ from metaspo.engine.journal.events import (
     Barrier,
     Candidate,
     Event,
+    Finish,
     Kept,
     LaneEvent,
     OptimizerAnswered,
@@ -352,3 +353,11 @@ def test_a_warning_that_nobody_takes_is_one_of_the_logger_metaspo(caplog: pytest
     assert [(each.name, each.levelname, each.getMessage()) for each in caplog.records] == [
         ("metaspo", "WARNING", "so it is")
     ]
+
+
+def test_a_journal_that_was_closed_has_let_go_of_its_file(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path / "journal.jsonl", clock=lambda: 0.0)
+    journal.close()
+    journal.close()
+    with pytest.raises(ValueError, match="closed"):
+        journal.write(Finish(address=""))

@@ -270,3 +270,22 @@ async def test_nobody_asks_before_all_have_taken_what_the_cache_has(last: int) -
         assert through == []
         await candidate(last)
     assert sorted(through) == [1, 2, 3]
+
+
+@pytest.mark.virtual
+async def test_a_candidate_asks_nothing_while_another_one_has_not_looked_into_the_cache() -> None:
+    """What that finds there may put this one out."""
+    evaluation, gate = OneByOne(2), CacheFirstGate(2)
+    run = CandidateRun(
+        number=1,
+        evaluations=[cast("Evaluation", evaluation)],
+        stages=[[[((), range(2))]]],
+        contest=Losing(),
+        gate=gate,
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(run.score)
+        await anyio.sleep(1)
+        assert evaluation.missing == 2
+        gate.done(2)
+    assert evaluation.missing == 0
