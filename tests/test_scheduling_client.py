@@ -181,6 +181,17 @@ def test_what_is_cached_is_answered_without_the_client_s_loop(tmp_path: Path) ->
     assert model.calls == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not say which files are open")
+def test_a_client_that_is_closed_has_let_go_of_its_folder(tmp_path: Path) -> None:
+    def held() -> list[str]:
+        return [name for link in Path("/proc/self/fd").iterdir() if str(tmp_path) in (name := os.path.realpath(link))]
+
+    with client_of(cache=tmp_path / "cache") as client:
+        assert held()
+    assert held() == []
+    assert client.closed
+
+
 def test_what_a_client_was_answered_it_has_at_hand_though_no_file_keeps_it() -> None:
     with client_of() as client:
         client.complete(ask("q"))
