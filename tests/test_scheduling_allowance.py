@@ -192,3 +192,15 @@ def test_limits_that_are_not_known_yet_are_shared_once_they_are() -> None:
     assert [rate.per_second > 0 for rate in allowance.rates] == [True, False]
     assert limits.wait(100, 1.0) > 0
     assert allowance.asked(1.0) is not None
+
+
+def test_who_shares_a_limit_is_told_of_a_slower_pace() -> None:
+    """As long as it lasts, or others would go on at the old one."""
+    allowance = Allowance("group")
+    limits = RateLimits(requests_per_minute=600, shared=allowance)
+    limits.wait(1, 0.0)
+    granted(allowance, 0.0)
+    assert limits.wait(1, 0.0) == 0.0
+    before = allowance.rates[0]
+    limits.refused(limits.reserve(1, 0.0), 0.0)
+    assert allowance.rates[0].per_second < before.per_second
