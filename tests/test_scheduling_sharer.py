@@ -1,6 +1,7 @@
 """What a gateway has taken of what processes share: as it closes, all that was not used is the others' again."""
 
 import asyncio
+import gc
 from dataclasses import replace
 
 import pytest
@@ -24,7 +25,7 @@ class Book:
         self.takes = takes
         self.rates: list[RateAsk] = []
         self.caps: list[CapAsk] = []
-        self.trouble: StoreError | None = None
+        self.trouble: Exception | None = None
 
     async def take(self, ask: RateAsk) -> Granted:
         await self._exchange()
@@ -201,16 +202,40 @@ async def test_who_waits_for_a_share_of_a_cap_holds_up_nobody_who_has_none(more_
 
 
 @pytest.mark.virtual
-async def test_after_trouble_with_a_shared_cap_it_is_asked_anew() -> None:
+async def test_a_call_goes_as_soon_as_its_rate_is_granted() -> None:
+    server = Server()
+    async with Gateway([Lane("api", [server], SHARED)], store=Shared(Book(takes=0.02))) as gateway:
+        await gateway.complete(ask(0), lane="api")
+    assert [at for _, at in server.calls] == [pytest.approx(0.02)]
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize(("settings", "group"), [(LaneSettings(), "november"), (SHARED, "")])
+async def test_after_trouble_with_what_is_shared_it_is_asked_anew(settings: LaneSettings, group: str) -> None:
+    """A rate or a cap; whoever waited for it is told."""
     book = Book(takes=0.1)
-    async with Gateway([Lane("api", [Server()])], store=Shared(book)) as gateway:
-        account = Account("capped", Budget(calls=400, group="november"))
+    async with Gateway([Lane("api", [Server()], settings)], store=Shared(book)) as gateway:
+        account = Account("run", Budget(calls=400, group=group))
         book.trouble = StoreError("It is gone.")
         with pytest.raises(StoreError, match="gone"):
             await gateway.complete(ask(1), lane="api", account=account)
         book.trouble = None
         async with asyncio.timeout(10.0):
             assert (await gateway.complete(ask(2), lane="api", account=account)).text == "question 2"
+
+
+@pytest.mark.virtual
+async def test_a_mistake_in_what_is_shared_leaves_nobody_waiting_and_is_no_secret() -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: told.append(about["exception"]))
+    book = Book()
+    book.trouble = ZeroDivisionError("a mistake")
+    async with Gateway([Lane("api", [Server()], SHARED)], store=Shared(book)) as gateway:
+        with pytest.raises(ZeroDivisionError):
+            await gateway.complete(ask(1), lane="api")
+        book.trouble = None
+    gc.collect()
+    assert [str(each) for each in told] == ["a mistake"]
 
 
 @pytest.mark.virtual
