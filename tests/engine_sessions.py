@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import Any, TypeVar
 
 import pytest
@@ -101,9 +100,6 @@ class Runs:
                     return await what(replace(context, count_tokens=self.count_tokens))
             except TimeoutError:
                 return None
-
-    def _latency(self, _request: Request, rng: Random) -> float:
-        return rng.expovariate(1 / self.latency)
 
     def _answer(self, request: Request) -> str:
         self.answered.append(request)

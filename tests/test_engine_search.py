@@ -43,37 +43,6 @@ def runs_of(config: RunConfig, *, timing: int, width: int) -> Runs:
     return Runs(config, TASKS, World(5, malformed=0.1), timing=timing, width=width)
 
 
-@pytest.mark.parametrize(("name", "loop"), whole_but_own(CASES))
-def test_a_search_selects_the_same_at_any_concurrency_and_after_any_interruption(name: str, loop: str) -> None:
-    config = config_of(name, loop=loop)
-    undisturbed = runs_of(config, timing=1, width=1)
-    result = undisturbed.session()
-    disturbed = runs_of(config, timing=50, width=7)
-    for stop_after in (3.0, 9.0, 14.0):
-        disturbed.session(stop_after=stop_after)
-    assert disturbed.session() == result
-    assert selections(disturbed.journal.events) == selections(undisturbed.journal.events)
-    assert len(disturbed.answered) == len(set(disturbed.answered)), "an answered call was asked again"
-
-
-@pytest.mark.parametrize(("name", "loop"), whole_but_own(CASES))
-def test_early_rejection_changes_no_selection_of_a_search(name: str, loop: str) -> None:
-    whole = runs_of(config_of(name, loop=loop, early_rejection=False), timing=2, width=4)
-    cut, result = finished(name, loop)
-    assert whole.session() == result
-    assert selections(whole.journal.events) == selections(cut.journal.events)
-
-
-@pytest.mark.parametrize(("name", "loop"), whole_but_own(CASES))
-def test_a_search_keeps_within_what_was_planned(name: str, loop: str) -> None:
-    config = config_of(name, loop=loop, early_rejection=False)
-    runs = Runs(config, TASKS, World(5, malformed=0.0), timing=4, width=4)
-    assert runs.session() is not None
-    planned = count_calls(config, TASKS)
-    assert sum(is_base(request) for request in runs.answered) <= planned.base
-    assert sum(not is_base(request) for request in runs.answered) <= planned.optimizer
-
-
 class Counting(Observer):
     """Adds up what was planned and what is settled."""
 
@@ -95,6 +64,35 @@ def finished(name: str, loop: str) -> tuple[Runs, RunResult]:
     result = runs.session()
     assert result is not None
     return runs, result
+
+
+@pytest.mark.parametrize(("name", "loop"), whole_but_own(CASES))
+def test_a_search_selects_the_same_at_any_concurrency_and_after_any_interruption(name: str, loop: str) -> None:
+    undisturbed, result = finished(name, loop)
+    disturbed = runs_of(config_of(name, loop=loop), timing=50, width=7)
+    for stop_after in (3.0, 9.0, 14.0):
+        disturbed.session(stop_after=stop_after)
+    assert disturbed.session() == result
+    assert selections(disturbed.journal.events) == selections(undisturbed.journal.events)
+    assert len(disturbed.answered) == len(set(disturbed.answered)), "an answered call was asked again"
+
+
+@pytest.mark.parametrize(("name", "loop"), whole_but_own(CASES))
+def test_early_rejection_changes_no_selection_of_a_search(name: str, loop: str) -> None:
+    whole = runs_of(config_of(name, loop=loop, early_rejection=False), timing=2, width=1)
+    cut, result = finished(name, loop)
+    assert whole.session() == result
+    assert selections(whole.journal.events) == selections(cut.journal.events)
+
+
+@pytest.mark.parametrize(("name", "loop"), whole_but_own(CASES))
+def test_a_search_keeps_within_what_was_planned(name: str, loop: str) -> None:
+    config = config_of(name, loop=loop, early_rejection=False)
+    runs = Runs(config, TASKS, World(5, malformed=0.0), timing=4, width=4)
+    assert runs.session() is not None
+    planned = count_calls(config, TASKS)
+    assert sum(is_base(request) for request in runs.answered) <= planned.base
+    assert sum(not is_base(request) for request in runs.answered) <= planned.optimizer
 
 
 @pytest.mark.parametrize(("name", "loop"), whole_but_own(CASES))
