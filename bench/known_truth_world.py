@@ -10,6 +10,9 @@ where a task hates it.
 In a shared world all tasks need the same manners, four of eight that sentences of the component libraries carry, so
 that every strategy can find them. In a world apart each task has manners of its own.
 
+In a fickle world hardly anything that a prompt names helps, as with a small model: each wording makes each task easier
+or harder by itself.
+
 In a world that leans, two of the ways are ever right, and the base model answers mostly with the first of them what it
 does not know. A prompt that pushes to a way turns nearly all answers there, right ones too (`known_truth_pushes`).
 """
@@ -20,7 +23,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from statistics import fmean
+from statistics import NormalDist, fmean
 from typing import Any, Final
 
 from metaspo.backends import Request
@@ -29,8 +32,10 @@ from metaspo.bench.known_truth_pushes import TURNED, pushed_to
 from metaspo.bench.known_truth_skills import CATALOGUE, COMMON, HASTE, HINTS, TOPICS, hinted, named
 from metaspo.engine import Prepared
 from metaspo.engine.config.load import parse_config
+from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT
 from metaspo.engine.tasks import Example, Task, TaskRole
 from metaspo.engine.tasks.answer_spec import AnswerSpec
+from metaspo.engine.tasks.base import PLACEHOLDER
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.metrics import build_metric
 
@@ -44,6 +49,8 @@ RULE: Final = FORMAT.describe()
 SUBJECTS: Final = 2  # skills of its own that a task needs in any world
 MANNERS: Final = 4  # further ones: common to all tasks in a shared world, its own in a world apart
 MIN_CHANCE, MAX_CHANCE = 0.3, 0.9  # chance of being right with none and with all of the skills that an example needs
+FICKLE: Final = 0.65  # chance of being right in a fickle world
+WHIM: Final = NormalDist(0, 0.07)  # what a wording shifts it by
 WORDS: Final = 110  # that a pair of prompts may have before attention suffers
 PER_WORD: Final = 0.0015  # what each further word costs
 HASTE_COST: Final = 0.08
@@ -67,6 +74,10 @@ class World:
         distraction: what each named skill costs that the task does not need.
         noise: whether every prompt draws its own luck on an example; without it an example has a difficulty of its own,
             and what raises the chance of being right never makes a right answer wrong.
+        fickle: whether the first prompts are right with a chance of `FICKLE`, and each other wording, of a system or a
+            user prompt, shifts each task's chance by an amount of its own, whatever it names.
+        helped: what naming all that an example needs adds to that.
+        worse: by how much a wording is worse than the first one in the mean.
         leaning: of what the base model does not know the share that it answers with the first of two ways; 0 for a
             world of four ways in which it leans to none and nothing pushes it.
     """
@@ -77,6 +88,9 @@ class World:
     distraction: float = 0.02
     noise: bool = True
     leaning: float = 0.0
+    fickle: bool = False
+    helped: float = 0.0
+    worse: float = 0.0
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -115,8 +129,17 @@ class World:
         idle = self.distraction * len(skills - self.needs[task])
         tired = PER_WORD * max(0, len(prompts.split()) - WORDS)
         harm = HASTE_COST * (HASTE.name in skills and self.hates_haste(task))
-        known = max(0.02, MIN_CHANCE + (MAX_CHANCE - MIN_CHANCE) * met - idle - tired - harm)
+        least, most = (FICKLE, FICKLE + self.helped) if self.fickle else (MIN_CHANCE, MAX_CHANCE)
+        whim = sum(self._whim(task, wording) for wording in (system, around)) if self.fickle else 0.0
+        known = min(0.98, max(0.02, least + (most - least) * met - idle - tired - harm + whim))
         return self._leant(known, prompts, truth(question, self.ways)) if self.leaning else known
+
+    def _whim(self, task: str, wording: str) -> float:
+        """What a wording shifts a task's chance by, drawn by its words; nothing, if it is a first one."""
+        words = _words(wording)
+        if words in (_words(DEFAULT_SYSTEM_PROMPT), _words(first_prompt(task))):
+            return 0.0
+        return WHIM.inv_cdf(max(1e-9, fraction(str(self.seed), "whim", task, words))) - self.worse
 
     def _leant(self, known: float, prompts: str, right: str) -> float:
         """The chance that a way is answered where it is right and so much is known."""
@@ -177,8 +200,18 @@ class World:
             test=draw(train + 1, test),
             answer_format=FORMAT,
             metric=build_metric("accuracy", base_dir=Path()),
-            user_prompt=f"North, east, south or west? This comes from the {name}.\n\n{{question}}",
+            user_prompt=first_prompt(name),
         )
+
+
+def _words(wording: str) -> str:
+    """A wording without the question's place."""
+    return " ".join(wording.replace(PLACEHOLDER, "").split())
+
+
+def first_prompt(task: str) -> str:
+    """The user prompt that a task comes with."""
+    return f"North, east, south or west? This comes from the {task}.\n\n{PLACEHOLDER}"
 
 
 def truth(question: str, ways: Sequence[str] = WAYS) -> str:

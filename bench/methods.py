@@ -52,7 +52,13 @@ APART: Mapping[str, Mapping[str, Any]] = {
     "apart, distraction": {"distraction": 0.02, "shared": False},
 }
 """Worlds in which no two tasks have a skill in common: a system prompt brings nothing to unseen tasks, or harm."""
-KINDS: Mapping[str, Mapping[str, Any]] = {**WORLDS, **APART}
+FICKLE: Mapping[str, Mapping[str, Any]] = {
+    "fickle": {"distraction": 0.0, "fickle": True},
+    "fickle, worse": {"distraction": 0.0, "fickle": True, "worse": 0.05},
+    "fickle, helped": {"distraction": 0.0, "fickle": True, "helped": 0.15},
+}
+"""Worlds in which hardly anything that a prompt names helps, and each wording is better or worse by itself."""
+KINDS: Mapping[str, Mapping[str, Any]] = {**WORLDS, **APART, **FICKLE}
 SEARCHES = ("inner", "outer", "rows", "racing", "early_rejection", "stop_below", "redraws", "roles", "ties")
 """Keys of a config, or tables, that a method may have otherwise: models, data, calls and caps are the comparison's."""
 WRITERS: Mapping[str, Mapping[str, float]] = {

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, pstdev
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sizes import rest_is_slow
 
 from metaspo.backends import Message, Request
+from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT
 from metaspo.engine.strategies.registry import INNER, OUTER
 from metaspo.engine.strategies.sprig_edits import library
 
@@ -24,10 +25,12 @@ from known_truth import Job, Outcome, by_itself, measure  # noqa: E402 - tools i
 from metaspo.bench.known_truth_skills import CATALOGUE, COMMON, named  # noqa: E402
 from metaspo.bench.known_truth_world import (  # noqa: E402
     BASE,
+    FICKLE,
     FORMAT,
     MAX_CHANCE,
     MIN_CHANCE,
     SOURCES,
+    WHIM,
     WRITER,
     World,
     needs_of,
@@ -96,6 +99,25 @@ def test_answers_are_right_as_often_as_the_chances_say(skills: tuple[str, ...]) 
                     right.append(said == truth(example.question))
                     chances.append(world.chance(system, task.user_prompt, example.question))
     assert fmean(right) == pytest.approx(fmean(chances), abs=0.03)
+
+
+def test_in_a_fickle_world_a_wording_counts_and_not_what_it_names() -> None:
+    """First prompts have their chance; others are as much worse in the mean as is said, and spread; answers are so."""
+    world, shifts, right = World(7, distraction=0.0, fickle=True, worse=0.3), [], []
+    skills = " ".join(CATALOGUE[skill].sentences[0] for skill in sorted(world.needs["market"]))
+    for task in world.tasks(train=30, test=1):
+        assert world.chance(DEFAULT_SYSTEM_PROMPT, task.user_prompt, task.train[0].question) == FICKLE
+        for number, example in enumerate(task.train):
+            user = f"Wording {number}. {skills} {{question}}"
+            shifts.append(world.chance(DEFAULT_SYSTEM_PROMPT, user, example.question) - FICKLE)
+            asked = (Message("system", DEFAULT_SYSTEM_PROMPT), Message("user", user.format(question=example.question)))
+            right.append(FORMAT.parse(world.base(Request(model=BASE, messages=asked))) == truth(example.question))
+    assert fmean(shifts) == pytest.approx(-0.3, abs=0.02)
+    assert pstdev(shifts) == pytest.approx(WHIM.stdev, rel=0.2)
+    assert fmean(right) == pytest.approx(FICKLE - 0.3, abs=0.08)
+    assert replace(world, helped=0.2).chance(skills, "{question}", example.question) > world.chance(
+        skills, "{question}", example.question
+    )
 
 
 @given(st.integers(0, 200), st.booleans(), st.booleans())
