@@ -13,7 +13,7 @@ from metaspo.engine.evaluation.task_rows import COLUMNS, SHORT, TaskRow, cost_se
 from metaspo.engine.evaluation.test_score import OF_COST, cut_off
 from metaspo.engine.journal.view import Barriers
 from metaspo.engine.money import show_dollars
-from metaspo.engine.optimize.result import GuardScore
+from metaspo.engine.optimize.result import GuardScore, chosen_sentence
 from metaspo.engine.runs.status import Session
 from metaspo.engine.runs.stored import (
     Data,
@@ -159,6 +159,8 @@ def _print_verdict(out: Console, summary: RunSummary | None, result: Data, *, sh
             say(out, f"Mean over {tasks}: {gain.before:.1%}, as before: nothing that they are asked with has changed.")
         else:
             _print_gain(out, gain, over_tasks=not short)
+    if luck := chosen_sentence(result):
+        say(out, luck)
     for guard in result.get("guards", ()):
         say(out, GuardScore(**guard).sentence)
     if summary and (cost := summary.system_search.guards_cost):

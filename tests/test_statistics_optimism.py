@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, t
 
-from metaspo.engine.statistics import Optimism, TaskGrades, at_most, reselected
+from metaspo.engine.statistics import Optimism, TaskGrades, at_most, of_the_best, reselected
 
 WEIGHTS = {"s": 2.0, "t": 1.0}
 
@@ -266,3 +266,37 @@ def test_the_estimate_is_the_mean_fall_over_all_halves_there_are(
         assert found.luck == pytest.approx(max(0.0, expected / sqrt(2)), abs=4 * spread + 1e-9)
         assert found.kind == "estimate"
         assert found.candidates == found.complete == len(field) - incumbent
+
+
+@pytest.mark.parametrize(("tried", "rows"), [(1, 20), (5, 20), (20, 40)])
+def test_what_each_tasks_best_gains_among_equally_good_prompts_is_told_as_it_is(tried: int, rows: int) -> None:
+    rng, true, told = Random(5), [], []
+    for _ in range(400):
+        first, best = {}, {}
+        for task in WEIGHTS:
+            prompts = [[float(rng.random() < 0.6) for _ in range(rows)] for _ in range(tried + 1)]
+            first[task], best[task] = prompts[0], max(prompts, key=sum)
+        true.append(score_of_rows(best, rows) - score_of_rows(first, rows))
+        told.append(of_the_best(first, best, tried=dict.fromkeys(WEIGHTS, tried), weights=WEIGHTS))
+    assert fmean(told) == pytest.approx(fmean(true), rel=0.2)
+
+
+def score_of_rows(grades: TaskGrades, rows: int) -> float:
+    """The weighted mean over both tasks, of so many rows each."""
+    return sum(WEIGHTS[task] * sum(grade or 0.0 for grade in row) / rows for task, row in grades.items()) / 3
+
+
+def test_a_prompt_that_stays_has_no_luck_in_it() -> None:
+    first: TaskGrades = {"s": [1.0, 0.0, 0.0, 1.0], "t": [0.0, 1.0]}
+    turned: TaskGrades = {"s": [1.0, 1.0, 1.0, 0.0], "t": [0.0, 1.0]}
+    assert of_the_best(first, turned, tried={"s": 0, "t": 3}) == 0
+    assert of_the_best(first, turned, tried={"s": 2, "t": 3}) > 0
+
+
+def test_what_a_prompt_truly_mends_is_not_taken_for_luck() -> None:
+    """The noise is told by what it breaks: more that is mended beside that leaves the luck as it was."""
+    first: TaskGrades = {"s": [1.0] * 2 + [0.0] * 18}
+    mends = [of_the_best(first, {"s": [0.0, 1.0] + [1.0] * n + [0.0] * (18 - n)}, tried={"s": 9}) for n in (3, 9, 18)]
+    assert mends == [pytest.approx(mends[0])] * 3
+    breaks_two = of_the_best(first, {"s": [0.0, 0.0] + [1.0] * 9 + [0.0] * 9}, tried={"s": 9})
+    assert breaks_two > mends[1] > 0

@@ -28,6 +28,7 @@ from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import score_of
+from metaspo.engine.selection.optimism import luck_of_users
 from metaspo.engine.selection.shared_gain import by_task
 
 BARREN = 5
@@ -75,9 +76,24 @@ async def run(context: RunContext, *, searched: Callable[[], None] = lambda: Non
         strategies={"inner": context.inner.describe(), "outer": context.outer.describe()},
         raced_out=final.raced_out,
         optimism=final.optimism,
+        user_luck=_user_luck(optimized.first, final),
         train_calls=optimized.train_calls,
         ended_early=optimized.ended_early,
     )
+
+
+def _user_luck(first: RunState, final: RunState) -> float | None:
+    """What luck had to do with the choice of user prompts; None where a score is no mean over examples."""
+    if not all(state.task.metric.additive for state in final.tasks):
+        return None
+    before, after = ([state.kept[0] for state in of.tasks] for of in (first, final))
+    others = {
+        (task := state.task).name: len(
+            {*(card.pair.user for card in state.plain), *(tried.prompt for tried in state.tried)} - {task.user_prompt}
+        )
+        for state in final.tasks
+    }
+    return luck_of_users(before, after, others)
 
 
 async def _optimize(context: RunContext, searched: Callable[[], None]) -> _Optimized:

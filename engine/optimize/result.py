@@ -1,5 +1,6 @@
 """What a run comes to."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,16 @@ class GuardScore:
         return f"Guard {self.task}: {kept} on its train examples (at least {max(self.floor, 0.0):.1%} was wanted)."
 
 
+def chosen_sentence(result: Mapping[str, Any]) -> str:
+    """What a result's gain on train examples is worth, in words; "" if there is none, or luck had no part in it."""
+    luck = result.get("user_luck")
+    if not luck or (after := result["train_after"]) <= (before := result["train_before"]):
+        return ""
+    points, chosen = f"about {100 * luck:.1f} points", "the luck of having been chosen there"
+    share = f"of which {points} are {chosen}" if luck < after - before else f"no more than {chosen} brings ({points})"
+    return f"On the train examples that user prompts were chosen by: {before:.1%} → {after:.1%}, {share}."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """A finished run: a function of config, data, seed and the models' answers, and of nothing else.
@@ -100,6 +111,8 @@ class RunResult:
         first_user_prompts: that each source task started from; {} in results of earlier versions.
         optimism: how much of the system prompt's train score, in the round that chose it, is luck at most; None if
             the first one was kept.
+        user_luck: about how much of what the best user prompts have gained there is luck; None if a score is no mean
+            over examples, and in results of earlier versions.
         train_calls: base calls on train splits, each counted once, and of candidates dropped early those spared, too: a
             function of the run like the rest; 0 in results of earlier versions.
         guards: what became of each guard.
@@ -118,6 +131,7 @@ class RunResult:
     strategies: dict[str, str]
     raced_out: tuple[str, ...] = ()
     optimism: Optimism | None = None
+    user_luck: float | None = None
     first_user_prompts: dict[str, str] = field(default_factory=dict)
     train_calls: int = 0
     ended_early: str = ""

@@ -1,10 +1,10 @@
-"""How much of a chosen system prompt's train score is the luck of having been chosen."""
+"""How much of the train scores of chosen prompts is the luck of having been chosen."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from metaspo.engine.evaluation.scorecard import Scorecard
-from metaspo.engine.statistics import Optimism, TaskGrades, at_most, reselected
+from metaspo.engine.statistics import Optimism, TaskGrades, at_most, of_the_best, reselected
 
 
 def optimism_bound(
@@ -27,6 +27,20 @@ def estimate_of(
     dropped: TaskGrades = {task: [None] * len(grades) for task, grades in complete.items()}
     candidates = [grades_of(cards) if cards else dropped for cards in scored]
     return reselected(candidates, incumbent=complete, weights=_weights(incumbent), seed=seed)
+
+
+def luck_of_users(first: Sequence[Scorecard], best: Sequence[Scorecard], tried: Mapping[str, int]) -> float:
+    """About what luck has brought the best user prompts since the first ones, in the mean over tasks.
+
+    Where the first one stays, none.
+
+    Args:
+        first, best: one of each task.
+        tried: how many others there were, by task.
+    """
+    chosen = [new.pair.user != old.pair.user for old, new in zip(first, best, strict=True)]
+    counts = {card.task: tried[card.task] * others for card, others in zip(best, chosen, strict=True)}
+    return of_the_best(grades_of(first), grades_of(best), tried=counts, weights=_weights(best))
 
 
 def grades_of(cards: Sequence[Scorecard]) -> TaskGrades:

@@ -13,13 +13,16 @@ estimate is too low by a quarter where they do not, and cross-validation's varie
 highest luck of them all, and how high that is in 95 of 100 rounds follows from how many there are. A candidate that
 early rejection has dropped has no grades for the rest of its examples, and which ones it has depends on the order in
 which answers came in; what a run's result says must not, so it says this.
+
+`of_the_best` is for prompts that many rounds have chosen, one after the other and on the same examples: an estimate
+that needs the first and the best only.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import fsum, sqrt
-from statistics import fmean
+from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING, Literal
 
 from metaspo.engine.statistics.crossed import Part
@@ -148,6 +151,42 @@ def at_most(
     highest = quantile([spread], 1 - CONFIDENCE ** (1 / (candidates + 1)))
     luck = min(highest * sqrt(spread.variance / 2), score)
     return Optimism(score=score, luck=luck, candidates=candidates, complete=candidates, kind="bound")
+
+
+def of_the_best(
+    first: TaskGrades, best: TaskGrades, *, tried: Mapping[str, int], weights: Mapping[str, float] | None = None
+) -> float:
+    """About how much the best prompt of each task has gained on these examples by having been chosen there.
+
+    With noise as in `at_most`, the best of equally good prompts is ahead of the first by M * sqrt(V / 2) where V is the
+    sum of the squared differences and M the mean of the highest of so many normal draws (G. Blom, Statistical
+    Estimates and Transformed Beta-Variables, 1958), given that it is not the first one's. What a prompt really mends
+    is in V, too, and what it breaks is not, so V is told by the examples that it breaks: luck mends as many, and those
+    that it is ahead by. Each task chooses for itself: what luck brings adds up over tasks.
+
+    Args:
+        tried: prompts beside the first one, by task; 0 where that was not to be changed.
+        weights: of tasks, by name; 1 for those left out.
+
+    Raises:
+        ValueError: if the grades are not of the same examples.
+    """
+    pairs = _answered_by_both(best, first)
+    weigh = {task: (weights or {}).get(task, 1.0) for task in pairs}
+    lucks = {task: _mended_by_luck(differences, tried[task]) / len(differences) for task, differences in pairs.items()}
+    return fsum(weigh[task] * luck for task, luck in lucks.items()) / fsum(weigh.values())
+
+
+def _mended_by_luck(differences: Sequence[float], tried: int) -> float:
+    """Solves x = M * sqrt((2 * broken + size * x) / 2), in grades."""
+    changed = fsum(abs(each) for each in differences)
+    if not tried or not changed:
+        return 0.0
+    size = fsum(each**2 for each in differences) / changed
+    broken = fsum(each**2 for each in differences if each < 0)
+    highest = NormalDist().inv_cdf((tried + 0.625) / (tried + 1.25)) * (tried + 1) / tried
+    half = size * highest**2 / 4
+    return half + sqrt(half**2 + highest**2 * broken)
 
 
 def _answered_by_both(winner: TaskGrades, incumbent: TaskGrades) -> dict[str, list[float]]:
