@@ -92,6 +92,9 @@ class Found:
         source, unseen: the mean chance of being right, in truth.
         base, optimizer: calls on train splits, and of the optimizer model.
         dollars: of both.
+        gained, luck: on the train examples that prompts were chosen by, and how much of it is luck by the result; None
+            of another package.
+        truly: the gain since the first prompts in truth.
         written, found: of the prompts that were written from answers, and of those that were found, the share that
             pushes to a label.
     """
@@ -101,6 +104,9 @@ class Found:
     base: int
     optimizer: int
     dollars: float
+    gained: float | None = None
+    luck: float | None = None
+    truly: float = 0.0
     written: float = 0.0
     found: float = 0.0
 
@@ -156,6 +162,8 @@ def measure_methods(
             "source: chance of being right on the source tasks, in points; unseen: on others, under induced prompts.",
             f"ahead: how far {REFERENCE} is ahead of the method, with its 95% interval over seeds.",
             "dollars: at 0.15 / 0.60 a million tokens for the base model, 2.50 / 10 for the optimizer model.",
+            "gained: on the train examples that prompts were chosen by, and how much of it is luck by the result;",
+            "truly: what source tasks have gained since the first prompts.",
             f"Each task has {TRAIN} train examples; searches are given the shapes of docs/presets.md.",
             *(
                 ["pushing: prompts that push to a label, of those written from answers and of those found."]
@@ -211,6 +219,7 @@ def find(job: Job) -> Found:
                 texts, took = job.changes.optimize(job.world, sources, job.calls)
                 system, users = texts[SYSTEM], {task.name: texts[task.name] for task in sources}
                 base, optimizer, dollars = took.base, took.optimizer, took.dollars
+                gained, luck = None, None
             else:
                 result = await run(context)
                 use = context.account.statistics()
@@ -218,13 +227,19 @@ def find(job: Job) -> Found:
                 base = use.lanes["base"].calls - sum(len(task.test) for task in context.targets)
                 optimizer = use.lanes["optimizer"].calls if "optimizer" in use.lanes else 0
                 dollars = use.total.dollars or 0.0
+                gained, luck = result.train_after - result.train_before, result.user_luck
             unseen = await induce_user_prompts(context, count=INDUCED)
+        first = {task.name: [task.user_prompt] for task in context.sources}
+        source = job.world.worth(system, {task: [user] for task, user in users.items()}, context.sources)
         return Found(
-            source=job.world.worth(system, {task: [user] for task, user in users.items()}, context.sources),
+            source=source,
             unseen=job.world.worth(system, unseen, context.targets),
             base=base,
             optimizer=optimizer,
             dollars=dollars,
+            gained=gained,
+            luck=luck,
+            truly=source - job.world.worth(context.config.system_prompt, first, context.sources),
             written=fmean(written or [False]),
             found=fmean(bool(pushed_to(prompt)) for prompt in (system, *users.values())),
         )
@@ -253,7 +268,15 @@ def row_of(
     row["base calls"] = round(fmean(run.base for run in runs))
     row["optimizer calls"] = round(fmean(run.optimizer for run in runs))
     row["dollars"] = f"{fmean(run.dollars for run in runs):.2f}"
+    row["gained"], row["of it luck"] = _points([run.gained for run in runs]), _points([run.luck for run in runs])
+    row["truly"] = _points([run.truly for run in runs])
     return row
+
+
+def _points(shares: Sequence[float | None]) -> str:
+    """Their mean, if every run has one."""
+    known = [share for share in shares if share is not None]
+    return f"{100 * fmean(known):+.1f}" if len(known) == len(shares) else "–"
 
 
 def _pushing(
