@@ -19,7 +19,7 @@ from metaspo.engine.addresses import draw_at, rng_at
 from metaspo.engine.config.wording import Wording, drawn_again
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.strategies import Malformed
-from metaspo.engine.strategies.ape import named_induction, read_induced, read_named_induced, user_induction
+from metaspo.engine.strategies.ape import bounded, named_induction, read_induced, read_named_induced, user_induction
 from metaspo.engine.strategies.meta_prompts import (
     failure_block,
     fill,
@@ -139,12 +139,13 @@ class Oracle:
         """A user prompt by what examples were answered; named prompts each on its own, beside the first ones."""
         rule, form = task.answer_format.describe(), task.form
         shown = rng_at(self.config.seed, place).sample(task.train, min(10, len(task.train)))
+        bounds = partial(bounded, model=self.config.base.model, words=max(150, len(task.user_prompt.split())))
         if form is None:
-            asked = user_induction(shown, answer_rule=rule)
+            asked = bounds(user_induction(shown, answer_rule=rule))
             return self.write(f"{place}/induce", asked, induced_reader(rule), task)
         first, texts = form.read(task.user_prompt), dict[str, str | None]()
         for name in form.slots:
-            asked = named_induction(shown, form=form, first=first, name=name, answer_rule=rule)
+            asked = bounds(named_induction(shown, form=form, first=first, name=name, answer_rule=rule))
             read = partial(read_named_induced, form=form, first=first, name=name)
             texts[name] = self.ask(f"{place}/prompt={name}/induce", asked, read)
         whole = {name: text for name, text in texts.items() if text is not None}

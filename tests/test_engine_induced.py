@@ -63,6 +63,17 @@ def test_one_with_a_fault_is_drawn_again_and_told_of_it(fault: str, why: str, na
     assert any("Be careful." in text for text in asked)
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["plain", "named"])
+def test_whoever_writes_one_is_told_for_which_model_and_how_long(named: bool) -> None:
+    """A longer one is drawn again: that is to be known before. What is put below does not count."""
+    runs = runs_of("so " * 150, draws=1, named=named)
+    assert runs.session() is not None
+    asked = [request.messages[-1].content for request in runs.answered if "<pairs>" in request.messages[-1].content]
+    assert asked
+    assert all('The language model "answerer" will work by it. Use at most 150 words.' in text for text in asked)
+    assert not [event for event in runs.journal.events if isinstance(event, Malformed)]
+
+
 def test_one_that_stays_faulty_is_none() -> None:
     runs = runs_of(QUOTE, draws=9)
     assert runs.session() is not None

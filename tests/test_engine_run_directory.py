@@ -16,7 +16,7 @@ from metaspo.engine import Observer, Prepared, RunDirectory, RunDirectoryError, 
 from metaspo.engine.project import file_name
 from metaspo.engine.runs.directory import run_directory, write_json, write_text
 from metaspo.engine.runs.execute import EARLIER_TIES
-from metaspo.engine.runs.identity import fingerprint
+from metaspo.engine.runs.identity import fingerprint, later
 from metaspo.engine.runs.old_identity import old_fingerprint, shown
 from metaspo.engine.runs.stored import read_json
 from metaspo.engine.tasks import AnswerSpec, Task, TaskSpec
@@ -189,11 +189,18 @@ def test_what_could_not_be_begun_under_an_old_name_has_none() -> None:
         ({"outer": {"strategy": "informed"}}, "d2caee92"),
         ({"inner": {"strategy": "informed"}}, "317bc16b"),
         ({"outer": {"under": "induced"}}, "6ce53029"),
+        ({"outer": {"under": "induced"}}, "3a0bc8ec"),
     ],
 )
 def test_no_run_goes_on_under_other_rules_than_it_began_with(changes: dict[str, Any], begun: str) -> None:
     """`begun`: what named it under the rules of then."""
     assert print_of(changes) != begun
+
+
+def test_a_rule_of_what_no_run_asks_names_none() -> None:
+    """First passes are an outer loop's."""
+    assert "rules" in later(make_config({"outer": {"first_passes": 2}}))
+    assert "rules" not in later(make_config({"outer": {"first_passes": 2, "candidates": 0}}))
 
 
 def test_a_run_whose_texts_were_asked_to_be_short_goes_on_under_no_other_rule() -> None:

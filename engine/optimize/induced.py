@@ -3,9 +3,11 @@
 Nobody selects among them: system prompts are compared under all of them. So one with a common fault is drawn again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
+from metaspo.backends import Message
 from metaspo.engine.addresses import join, rng_at
 from metaspo.engine.config.wording import Wording, drawn_again
 from metaspo.engine.gather import gather
@@ -14,7 +16,14 @@ from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.optimizer import asker
 from metaspo.engine.strategies import NoProposal
-from metaspo.engine.strategies.ape import named_induction, read_induced, read_named_induced, user_induction
+from metaspo.engine.strategies.ape import (
+    bounded,
+    completed,
+    named_induction,
+    read_induced,
+    read_named_induced,
+    user_induction,
+)
 from metaspo.engine.strategies.base import Ask, Malformed
 from metaspo.engine.strategies.faults import WORDS, fault_in
 from metaspo.engine.strategies.meta_prompts import ending_with, well_formed
@@ -22,6 +31,7 @@ from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.named_prompts import PromptForm
 
 DEMOS = 10  # train examples that a prompt is induced from
+Bounds = Callable[[Sequence[Message]], list[Message]]
 
 
 async def induce(
@@ -38,34 +48,43 @@ async def induce(
 async def _induce_one(context: RunContext, task: Task, address: str, position: int, demos: int) -> str:
     shown = rng_at(context.config.seed, address).sample(task.train, min(demos, len(task.train)))
     ask = asker(context, address, priority=priorities.initial(position))
+    bounds = partial(bounded, model=context.config.base.model, words=longest(task))
     try:
-        return await (_induced(task, shown, ask) if task.form is None else _named(task, task.form, shown, ask))
+        if task.form is None:
+            return await _induced(task, shown, bounds, ask)
+        return await _named(task, task.form, shown, bounds, ask)
     except NoProposal as reason:
         context.journal.write(events.Proposal(address=address, none=str(reason)))
         return ""
 
 
-async def _induced(task: Task, shown: Sequence[Example], ask: Ask) -> str:
+def longest(task: Task) -> int:
+    """Words that a prompt for the task may have: as many as the first one has, whatever that is."""
+    return max(WORDS, len(task.user_prompt.split()))
+
+
+async def _induced(task: Task, shown: Sequence[Example], bounds: Bounds, ask: Ask) -> str:
     rule, wording = task.answer_format.describe(), Wording(fixed=task.fixed)
-    messages, request = user_induction(shown, answer_rule=rule), wording.request("user")
+    messages, request = bounds(user_induction(shown, answer_rule=rule)), wording.request("user")
 
     def read(answer: str) -> str:
-        induced = _without_fault(read_induced(answer, answer_rule=rule), task, parent=f"{task.user_prompt}\n{rule}")
+        parent = f"{task.user_prompt}\n{rule}"
+        induced = _without_fault(read_induced(answer, answer_rule=rule), task, parent=parent, below=completed("", rule))
         return well_formed(wording.mended(induced, first=task.user_prompt), level="user")
 
     return await ask("induce", ending_with(request, messages) if request else messages, read)
 
 
-async def _named(task: Task, form: PromptForm, shown: Sequence[Example], ask: Ask) -> str:
+async def _named(task: Task, form: PromptForm, shown: Sequence[Example], bounds: Bounds, ask: Ask) -> str:
     """Each of the prompts that a program names, beside the others as they are at first; numbers stay."""
     first, rule = form.read(task.user_prompt), task.answer_format.describe()
 
     async def induced(name: str) -> str | NoProposal:  # which breaks off no other's call
-        messages = named_induction(shown, form=form, first=first, name=name, answer_rule=rule)
+        messages = bounds(named_induction(shown, form=form, first=first, name=name, answer_rule=rule))
 
         def read(answer: str) -> str:
             induced = read_named_induced(answer, form=form, first=first, name=name)
-            return _without_fault(induced, task, parent=task.user_prompt)
+            return _without_fault(induced, task, parent=task.user_prompt, below=" ".join(form.slots[name]))
 
         try:
             return await ask(f"prompt={name}/induce", messages, read)
@@ -80,12 +99,8 @@ async def _named(task: Task, form: PromptForm, shown: Sequence[Example], ask: As
     return str(replace(first, texts=texts))
 
 
-def _without_fault(prompt: str, task: Task, *, parent: str) -> str:
-    """The prompt. Raises `Malformed` for a common fault, which is said when it is asked for again.
-
-    It may be as long as the first one is, whatever that is.
-    """
-    words = max(WORDS, len(parent.split()))
-    if fault := fault_in(prompt, examples=task.train, parent=parent, words=words):
+def _without_fault(prompt: str, task: Task, *, parent: str, below: str) -> str:
+    """The prompt. Raises `Malformed` for a common fault, which is said when it is asked for again."""
+    if fault := fault_in(prompt, examples=task.train, parent=parent, words=longest(task), below=below):
         raise Malformed(fault, again=drawn_again("user", fault))
     return prompt

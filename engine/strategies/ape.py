@@ -15,7 +15,7 @@ from metaspo.backends import Message
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.bandits import UpperConfidence
 from metaspo.engine.strategies.base import Malformed
-from metaspo.engine.strategies.meta_prompts import Level, join_blocks, read_tag
+from metaspo.engine.strategies.meta_prompts import Level, ending_with, join_blocks, read_tag
 from metaspo.engine.strategies.named_prompts import bare
 from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext
 from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
@@ -139,6 +139,11 @@ def user_induction(examples: Sequence[Example], *, answer_rule: str, stated: boo
     """Asks for the instruction that explains a task's examples; the rule is put below it where it is to be stated."""
     below = text("ape", "user", "below" if stated else "below_unstated", {"answer_rule": answer_rule})
     return messages("ape", "user", "induce", {"pairs": _pairs(examples), "below": below})
+
+
+def bounded(messages: Sequence[Message], *, model: str, words: int) -> list[Message]:
+    """The messages with whom the prompt is for, and how long it may be: strong writers write long ones."""
+    return ending_with(text("ape", "user", "bounds", {"model": model, "words": str(words)}), messages)
 
 
 def read_induced(answer: str, *, answer_rule: str) -> str:

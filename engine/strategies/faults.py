@@ -60,13 +60,19 @@ _FENCE = late_pattern(r" {0,3}(?:`{3,}+|~{3,}+)(?P<info>[^`]*)")
 
 
 def fault_in(
-    prompt: str, *, examples: Sequence[Example], parent: str = "", beside: Sequence[str] = (), words: int = WORDS
+    prompt: str,
+    *,
+    examples: Sequence[Example],
+    parent: str = "",
+    beside: Sequence[str] = (),
+    words: int = WORDS,
+    below: str = "",
 ) -> str:
     """Why a prompt is no proposal, though it can be read; "" if it is one.
 
     What stands in the prompt that it was made from, or in several questions alike, is no place left open and no quote;
     nor is a fence one where that prompt has it around all of it, too. Nor is a place one that a prompt `beside` has,
-    the user prompts of a system prompt for example.
+    the user prompts of a system prompt for example. What was put `below` what was written is not counted.
     """
     if _refuses(prompt) and not _refuses(parent):
         return "the prompt is a refusal"
@@ -77,7 +83,7 @@ def fault_in(
         return f"the prompt has places that are not filled in: {left}"
     if _is_fenced(prompt) and not _is_fenced(parent):
         return "the prompt stands in a fence"
-    if (count := len(prompt.split())) > words:
+    if (count := len(prompt.split()) - len(below.split())) > words:
         return f"the prompt has {count} words, more than {words}"
     return _quote(prompt, parent, examples)
 
