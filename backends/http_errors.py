@@ -26,7 +26,7 @@ from metaspo.backends.errors import (
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.backends.limit_headers import parse_limit_hints, parse_retry_after
 from metaspo.backends.printable import printable
-from metaspo.backends.secrets import BLOT, KEY_LIKE
+from metaspo.backends.secrets import BLOT, KEY_LIKE, forms_of
 from metaspo.backends.server_words import ErrorBody, parse_error_body
 
 _BY_CODE: Mapping[str, type[BackendError]] = {
@@ -262,8 +262,8 @@ def safe_words(words: str, *, call: Call) -> str:
     Keys are blotted out.
     """
     words = words[:_WORDS_READ]
-    for secret in call.secrets:
-        words = words.replace(secret, BLOT)
+    for form in (form for secret in call.secrets for form in forms_of(secret)):
+        words = words.replace(form, BLOT)
     words = printable(" ".join(KEY_LIKE.sub(BLOT, words).split()))
     shown = words if len(words) <= _WORDS_SHOWN else words[: _WORDS_SHOWN - 1] + "…"
     return "" if any(_repeats(shown, prompt.content) for prompt in call.prompts) else shown

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote
 
@@ -35,7 +36,7 @@ _CREDENTIALS: Final = late_pattern(  # to the last "@", for a password may hold 
 
 def hold_secret(*secrets: str) -> None:
     """From here on no log of this process repeats them."""
-    _HELD.update(form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret))
+    _HELD.update(form for secret in secrets if len(secret) >= SHORTEST for form in forms_of(secret))
 
 
 def hold_secrets_of(environment: Mapping[str, str]) -> None:
@@ -48,8 +49,13 @@ def hold_secrets_of(environment: Mapping[str, str]) -> None:
             hold_secret(*values, *map(unquote, values))
 
 
+@cache
+def forms_of(secret: str) -> tuple[str, ...]:
+    """A secret as itself, and as it is written within a literal, a JSON text and a URL; the longest first."""
+    return tuple(sorted(set(_forms(secret)), key=len, reverse=True))
+
+
 def _forms(secret: str) -> Iterator[str]:
-    """A secret as itself, and as it is written within a literal, a JSON text and a URL."""
     yield secret
     yield from (repr(secret)[1:-1], ascii(secret)[1:-1])
     yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])

@@ -10,9 +10,10 @@ import subprocess
 import tracemalloc
 import zlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import aiohttp
 import pytest
@@ -134,6 +135,17 @@ async def test_nothing_anywhere_is_told_with_the_first_address() -> None:
 def test_hosts_that_are_known_to_have_no_version_get_none(host: str) -> None:
     """Nothing in their address tells."""
     assert parse_base_url(host).chat == f"{host.rstrip('/')}/chat/completions"
+
+
+@pytest.mark.parametrize("written", [str, repr, json.dumps, partial(quote, safe=""), quote_plus])
+def test_a_key_that_a_server_says_again_as_a_url_or_a_text_has_it_is_blotted_out_whole(
+    written: Callable[[str], str],
+) -> None:
+    """Also one that looks like a key only up to a character that is written otherwise there."""
+    key = 'sk-proj-AbC/d+123=xyz"Q'
+    call = Call("here", "m", secrets=(key,))
+    said = safe_words(f"no such key: {written(key)}", call=call)
+    assert said.removeprefix("no such key: ").strip("'\"") == "(key)"
 
 
 @pytest.mark.parametrize("name", ["key", "api_key", "token", "access_token", "sig", "secret", "subscription-key"])
