@@ -95,8 +95,9 @@ os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 gc.disable()  # until all tests are collected: nothing of that is garbage
 
-settings.register_profile("fixed", derandomize=True, deadline=None)  # a test that fails, fails everywhere
-settings.register_profile("random", deadline=None)  # `make test-slow` looks for more
+# The default tests try the same each time, so that what fails fails everywhere; `make test-slow` looks for more.
+settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("random", deadline=None, max_examples=100)
 settings.load_profile("fixed")
 
 
