@@ -91,9 +91,7 @@ def test_the_clock_is_the_round_or_the_examples_of_all_arms() -> None:
     assert chosen == [[(0,), (1,), (0,), (0,)], [(0,), (1,), (0,), (1,)]]
 
 
-def test_arms_with_equal_indexes_come_in_the_order_given() -> None:
-    """By position if none is given."""
-    assert UpperConfidence(4, rounds=1, width=2, examples=1, order=[3, 1, 0, 2]).next() == Pull((1, 3), 1)
+def test_arms_with_equal_indexes_come_by_position() -> None:
     assert UpperConfidence(4, rounds=1, width=2, examples=1).next() == Pull((0, 1), 1)
 
 
@@ -142,9 +140,9 @@ def test_halving_orders_the_beam_by_the_last_round() -> None:
 
 def test_ucb_ranks_arms_that_were_never_pulled_last() -> None:
     """Behind those with a mean of 0."""
-    policy = UpperConfidence(3, rounds=1, width=2, examples=1, order=[1, 2, 0])
+    policy = UpperConfidence(3, rounds=1, width=2, examples=1)
     policy.tell([0.0, 0.0], examples=1)
-    assert policy.ranking() == [1, 2, 0]
+    assert policy.ranking() == [0, 1, 2]
 
 
 def test_the_most_calls_may_be_those_of_fewer_arms() -> None:

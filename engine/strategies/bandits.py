@@ -118,7 +118,6 @@ class UpperConfidence(Policy):
         width: arms in a pull.
         examples: of a pull.
         c: how much an uncertain arm is preferred.
-        order: in which arms with equal indexes come, so those never pulled too; by position if not given.
     """
 
     def __init__(
@@ -131,7 +130,6 @@ class UpperConfidence(Policy):
         c: float = 1.0,
         bonus: Bonus = "ucb",
         clock: Clock = "rounds",
-        order: Sequence[int] | None = None,
     ) -> None:
         super().__init__(arms)
         self._rounds = rounds
@@ -140,7 +138,6 @@ class UpperConfidence(Policy):
         self._c = c
         self._bonus = bonus
         self._clock = clock
-        self._rank = {arm: rank for rank, arm in enumerate(order if order is not None else range(arms))}
         self._round = 1
 
     def index(self, arm: int) -> float:
@@ -150,14 +147,10 @@ class UpperConfidence(Policy):
         total = self._round if self._clock == "rounds" else sum(self._seen)
         return ucb(self.mean(arm), pulls=self._seen[arm], total=total, c=self._c)
 
-    def ranking(self) -> list[int]:
-        """Best first by means; arms that were never pulled come last."""
-        return sorted(self._alive, key=lambda arm: (not self._seen[arm], -self.mean(arm), arm))
-
     def _choose(self) -> Pull | None:
         if self._round > self._rounds or not self._alive:
             return None
-        chosen = sorted(self._alive, key=lambda arm: (-self.index(arm), self._rank[arm]))[: self._width]
+        chosen = sorted(self._alive, key=lambda arm: (-self.index(arm), arm))[: self._width]
         return Pull(tuple(sorted(chosen)), self._examples)
 
     def _learn(self, pull: Pull, scores: dict[int, float]) -> None:

@@ -9,33 +9,29 @@ from metaspo.engine.tasks.formats.plugin import build_plugin
 from metaspo.engine.tasks.formats.tagged import Kind, Tagged
 
 
-def build_format(spec: AnswerSpec, *, labels: tuple[str, ...] = (), base_dir: Path = Path()) -> AnswerFormat:
-    """The format that a config's `answer` names.
-
-    Args:
-        labels: for kinds "label" and "labels" without their own.
-        base_dir: where the module of a kind of the user's own is looked for, too.
+def build_format(spec: AnswerSpec, *, base_dir: Path = Path()) -> AnswerFormat:
+    """The format that a config's `answer` names; a module of the user's own is looked for in `base_dir`, too.
 
     Raises:
         TaskError: the module of a kind of the user's own cannot be imported.
         ValueError: the format cannot be made as asked.
     """
-    kind = _kind(spec, spec.labels or labels, base_dir)
+    kind = _kind(spec, base_dir)
     if spec.unanswerable is not None:
         kind = formats.OrUnanswerable(kind, spec.unanswerable)
     return kind if spec.tag is None else Tagged(kind, spec.tag)
 
 
-def _kind(spec: AnswerSpec, labels: tuple[str, ...], base_dir: Path) -> Kind:
+def _kind(spec: AnswerSpec, base_dir: Path) -> Kind:
     match spec.kind:
         case "letter":
             return formats.Letter(spec.labels) if spec.labels else formats.Letter()
         case "integer":
             return formats.Integer(number_words=spec.number_words)
         case "label":
-            return formats.Label(labels, number_words=spec.number_words, alone=spec.alone)
+            return formats.Label(spec.labels, number_words=spec.number_words, alone=spec.alone)
         case "labels":
-            return formats.LabelSet(labels, number_words=spec.number_words)
+            return formats.LabelSet(spec.labels, number_words=spec.number_words)
         case "text":
             return formats.Text(number_words=spec.number_words)
         case "number":
