@@ -10,7 +10,7 @@ from rich.text import Text
 from metaspo import tables
 from metaspo.console import err, exit_on_user_error, out
 from metaspo.engine import ConfigError, find_run
-from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, Wanted, confusion_rows, expected_of, read_as
+from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, Wanted, confusion_rows, read_as
 from metaspo.engine.evaluation.scorecard import Outcome
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder
@@ -114,7 +114,7 @@ def _block(each: AnsweredExample, *, everything: bool) -> Table:
     table.add_row(Text(each.change, style=COLOURS[each.change]), Text(each.example.where, style="dim"))
     cut = str if everything else tables.excerpt
     table.add_row(" question", Text(cut(each.example.question)))
-    if expected := expected_of(each.example):
+    if expected := each.example.expected:
         table.add_row(" expected", Text(expected))
     for stage, outcome in (("before", each.before), ("after", each.after)):
         table.add_row(f" {stage}", _answer(outcome, cut(outcome.text) if outcome else ""))

@@ -12,7 +12,7 @@ from metaspo.engine import prepare
 from metaspo.engine.check.report import CheckReport, check_run
 from metaspo.engine.check.servers import ServerCheck
 from metaspo.engine.check.tasks import TaskCheck
-from metaspo.engine.evaluation.answers import expected_of, read_as
+from metaspo.engine.evaluation.answers import read_as
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.overrides import parse_overrides
@@ -93,7 +93,7 @@ def _print_task(console: Console, task: TaskCheck) -> None:
     table.add_column(overflow="fold")
     for message in task.messages:
         table.add_row(f" {message.role}", Text(tables.excerpt(message.content)))
-    if expected := expected_of(task.example):
+    if expected := task.example.expected:
         table.add_row(" expected", Text(expected))
     table.add_row(" answer", Text(tables.excerpt(task.outcome.text)))
     table.add_row(" read as", Text(read_as(task.outcome) + _worth(task.outcome.grade)))

@@ -14,7 +14,6 @@ from metaspo.engine.evaluation.answers import (
     Wanted,
     confusion_rows,
     example_data,
-    expected_of,
     labels_of,
     outcome_data,
     read_as,
@@ -171,8 +170,8 @@ def test_the_plain_data_of_an_answer_say_no_more_than_there_is() -> None:
 
 
 def test_what_is_expected_leaves_out_what_says_nothing() -> None:
-    assert expected_of(Example("q", ("a", "", "b"))) == "a or b"
-    assert expected_of(Example("q", ("",))) == ""
+    assert Example("q", ("a", "", "b")).expected == "a or b"
+    assert Example("q", ("",)).expected == ""
 
 
 def test_a_program_that_raises_on_every_example_stops_a_run_with_what_it_raised() -> None:

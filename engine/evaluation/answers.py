@@ -168,11 +168,6 @@ def read_as(outcome: Outcome | None) -> str:
     return UNREAD if outcome.prediction is None else outcome.prediction
 
 
-def expected_of(example: Example) -> str:
-    """What the data say that an answer should be; "" where they hold none, as of tasks that a judge grades."""
-    return " or ".join(filter(None, example.answers))
-
-
 def example_data(example: Example) -> dict[str, Any]:
     """An example as plain data."""
     return {"where": example.where, "question": example.question, "expected": list(example.answers)}

@@ -202,7 +202,7 @@ def _facts(texts: Texts, task: TaskView, level: Level, reading: str) -> str:
 
 def _errors(texts: Texts, task: TaskView, level: Level) -> str:
     """The most frequent errors, by right answer and what was read; of a task without right answers how many."""
-    if task.failures and not any(_answers(example) for example in task.train):
+    if task.failures and not any(example.expected for example in task.train):
         return texts.text(level, "judged", {"count": str(len(task.failures)), "all": str(len(task.train))})
     kinds = Counter(map(_kind, task.failures))
     labels = Counter(answer for example in task.train for answer in set(example.answers))
@@ -262,11 +262,7 @@ def _right(texts: Texts, example: Example, level: Level) -> str:
 
 
 def _answers_told(texts: Texts, example: Example, level: Level) -> str:
-    return _answers(example) or texts.text(level, "none_given", {})
-
-
-def _answers(example: Example) -> str:
-    return " or ".join(filter(None, example.answers))
+    return example.expected or texts.text(level, "none_given", {})
 
 
 def _still_right(task: TaskView, size: int, rng: Random) -> list[Example]:

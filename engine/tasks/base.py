@@ -49,6 +49,11 @@ class Example:
         """As `asked`, with images by what they hold: equal where a model is shown the same."""
         return self._with(image.digest for image in self.images)
 
+    @property
+    def expected(self) -> str:
+        """What the data say that an answer should be; "" where they hold none, as of tasks that a judge grades."""
+        return " or ".join(filter(None, self.answers))
+
     def _with(self, images: Iterable[str]) -> str:
         before = f"{told(self.history)}\nuser: " if self.history else ""
         return "\n".join([f"{before}{self.question}", *(f"[image {image}]" for image in images)])
