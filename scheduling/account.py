@@ -60,7 +60,8 @@ class Account:
             remembers: whether to tell requests that it asked before from others, at some 80 bytes a request.
             spent: what earlier sessions of the same run took out of its budget already.
             purse: that it shares with others, in place of a budget of its own.
-            announce: is called whenever `announced` has grown, before the call that it grew for can go.
+            announce: is called whenever `announced` has grown, before the call that it grew for can go; where it raises
+                a `StoreError` that call does not go, and fails.
         """
         self.name = name
         self.place = place

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from math import inf
 
 from metaspo.backends import Backend, Completion, Reply, Usage
+from metaspo.cache import StoreError
 from metaspo.scheduling.account import Account, Funds
 from metaspo.scheduling.beside import Beside
 from metaspo.scheduling.books import Books
@@ -260,9 +261,14 @@ class LaneState:
 
     def _set_aside(self, flight: Flight, now: float) -> Funds | None:
         """The most the call can cost. Where its account cannot, and no more is on its way, the flight goes into that
-        one's line until a call of the account gives something back, or, if none is out, the account is exhausted."""
+        one's line until a call of the account gives something back, or, if none is out, the account is exhausted. It
+        fails where what is set aside cannot be written down."""
         account = flight.payer
-        funds = flight.funds = self.books.set_aside(account, flight, now)
+        try:
+            funds = flight.funds = self.books.set_aside(account, flight, now)
+        except StoreError as error:
+            self.unanswered.fail(flight, error, now)
+            return None
         if funds is None and account.exhausted is None and not account.purse.filling:
             self._waiting.move(flight, State.PARKED)
             self._waiting.stand_in(account.parked, flight, priority=flight.priority)

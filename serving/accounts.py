@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 
 from metaspo.backends.secrets import hold_secret
+from metaspo.cache import StoreError
 from metaspo.engine.errors import ConfigError
 from metaspo.scheduling import NOTHING, Account, CallFailed, Cost
 from metaspo.serving.config import ServeConfig
@@ -67,8 +68,15 @@ class Accounts:
         self._write()
 
     def _announce(self, account: Account) -> None:
+        """Raises `StoreError` where it cannot be written down."""
         self._spent[account.name] = self._before.get(account.name, NOTHING).plus(account.announced())
-        self._write()
+        try:
+            self._write()
+        except OSError as error:
+            raise StoreError(
+                f"{self._file}, with what the accounts have spent, cannot be written ({error.strerror}): see to its "
+                "disk."
+            ) from None
 
     def _write(self) -> None:
         if not self._capped:

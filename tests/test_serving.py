@@ -490,6 +490,23 @@ def test_a_run_s_config_serves_its_models_and_opens_a_client(tmp_path: Path, mon
     assert answer.text == "yes to q"
 
 
+async def test_what_cannot_be_written_down_is_not_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """On a full disk, for one: whose cap it is gets a sentence, others are answered, and all are once there is room."""
+    keys = [{"name": "alice", "key_env": "ALICE_KEY", "budget": {"calls": 9}}, {"name": "bob", "key_env": "BOB_KEY"}]
+    spent = tmp_path / "spent"
+    with upstream() as server:
+        async with at(tmp_path, config_of(server.url, keys=keys, spent=str(spent))) as (session, _):
+            spent.write_text("no folder any more")
+            status, body, _ = await post(session, **ALICE)
+            assert (status, body["error"]["code"]) == (500, "store")
+            assert f"{spent / 'spent.json'}, with what the accounts have spent, cannot be written" in str(body)
+            assert (await post(session, {**CHAT, "seed": 1}, **BOB))[0] == 200
+            assert server.calls == 1
+            spent.unlink()
+            assert (await post(session, **ALICE))[0] == 200
+    assert not caplog.records
+
+
 async def test_who_sends_half_a_body_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metaspo.serving.bodies.IDLE", 0.0)
     head, body = await _half_a_body(tmp_path, key="sk-alice-secret")
