@@ -59,6 +59,23 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
+@pytest.mark.parametrize("when", ["typer.main.get_group", "metaspo.late_commands.LateCommands.get_command"])
+def test_a_ctrl_c_while_the_command_line_is_read_is_no_fault(tmp_path: Path, when: str) -> None:
+    """The whole of it is made and read by typer, before anybody who tells of an interrupt."""
+    code = f"""
+import os, signal, sys
+from unittest.mock import patch
+import typer.main
+import metaspo.late_commands
+from metaspo.__main__ import main
+sys.argv = ["metaspo", "runs"]
+with patch({when!r}, lambda *_: os.kill(os.getpid(), signal.SIGINT)):
+    main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False, timeout=LIMIT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 @pytest.mark.parametrize("command", rest_is_slow(["metaspo tasks", "metaspo tasks --json"]))
 def test_a_reader_that_leaves_is_no_fault(tmp_path: Path, command: str) -> None:
     """As `head` does; what is printed is larger than a pipe holds."""
