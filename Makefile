@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ADAPTERS := .cache/adapters/bin
-# Not for slow tests: some measure, and some take nearly as long as they may.
+# Not for slow tests that measure, or that end processes by the clock.
 PARALLEL := -n auto --dist worksteal
 ARGS   ?=
 # Compiled code is kept, also of what pytest rewrites, where the environment would have none in the tree.
@@ -44,7 +44,8 @@ test: $(VENV)/.dev  ## lint, types and the default tests
 	$(BIN)/pytest -q $(PARALLEL) $(ARGS)
 
 test-slow: $(VENV)/.dev  ## the tests that take long, and the property tests with draws of their own each time
-	$(BIN)/pytest -q -m slow $(ARGS)
+	$(BIN)/pytest -q $(PARALLEL) -m "slow and not alone" $(ARGS)
+	$(BIN)/pytest -q -m "slow and alone" $(ARGS)
 	$(BIN)/pytest -q $(PARALLEL) -m "hypothesis and not slow and not model" --hypothesis-profile=random $(ARGS)
 
 $(ADAPTERS)/.ready: pyproject.toml constraints-adapters.txt | $(BIN)/python

@@ -87,6 +87,16 @@ WHOLE = (
     "test_wording",
 )
 
+# Files that measure, or that end processes by the clock: what of them is slow runs with nothing beside it.
+ALONE = (
+    "test_bench_scenarios",
+    "test_cli_faults",
+    "test_cli_kill",
+    "test_cli_server",
+    "test_cli_vllm",
+    "test_tasks_degenerate",
+)
+
 # Compiled code is kept, also of the processes that tests start, wherever the environment would have none in the tree.
 sys.dont_write_bytecode = False
 sys.pycache_prefix = str(Path(__file__).parents[1] / ".cache" / "compiled")
@@ -112,10 +122,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests of the files above as `whole`, and give slow ones the time of a busy machine."""
+    """Mark all tests of the files above as `whole` and `alone`, and give slow ones the time of a busy machine."""
     for item in items:
         if _is_whole(item.path.stem):
             item.add_marker(pytest.mark.whole)
+        if item.path.stem in ALONE:
+            item.add_marker(pytest.mark.alone)
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(900))
 
