@@ -208,6 +208,17 @@ def test_a_run_that_has_not_finished_has_no_page(tmp_path: Path) -> None:
         run_page(RunDirectory(tmp_path))
 
 
+async def test_a_journal_that_tells_nothing_is_named(tmp_path: Path) -> None:
+    """As after a crash of the machine, beside a result that is whole."""
+    report = await finished(tmp_path)
+    assert report.directory is not None
+    run = RunDirectory(report.directory)
+    for damaged in (b"", bytes(4_000), b'{"event":"start"}\n'):
+        run.journal.write_bytes(damaged)
+        with pytest.raises(RunDirectoryError, match=r"journal\.jsonl: cannot be read: .* started again"):
+            run_page(run)
+
+
 async def test_a_page_is_made_of_a_run_whose_tasks_left_their_user_prompt_out(tmp_path: Path) -> None:
     """What they started from stands in the result; a result of an earlier version does not say it."""
     report = await finished(tmp_path)

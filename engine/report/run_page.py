@@ -59,7 +59,11 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
     written = {task["name"]: task["user_prompt"] or "" for task in config["tasks"]}  # "" where it was left out
     first = {"": config["system_prompt"], **written, **result.first_user_prompts}
     history = RunView.of(StoredJournal(run.journal), texts=True).history
-    points = history.points(weights_of(config))
+    if not (points := history.points(weights_of(config))):
+        raise RunDirectoryError(
+            f"{run.journal}: cannot be read: it tells nothing of this run; the same run, started again, writes it anew "
+            "from the cache"
+        )
     last = points[-1]
     proposals = history.proposals(first)
     sections = [
