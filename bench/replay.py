@@ -18,6 +18,7 @@ from metaspo.bench.report import Report, Row
 from metaspo.bench.workload import BASE, PAPER, Size, answer, make_run
 from metaspo.cache import DiskStore, request_key
 from metaspo.cache.database import open_cache
+from metaspo.cache.place import row_name
 from metaspo.engine import Prepared, RunReport
 from metaspo.engine.api import optimize
 from metaspo.scheduling import Gateway, Lane, LaneSettings
@@ -58,7 +59,7 @@ class FinishedRun:
         chars = 0
         with open_cache(self.store) as cache:
             for request in self.requests:
-                record = cache.get(request_key(request))
+                record = cache.get(row_name(request_key(request)))
                 chars += len(orjson.loads(record[RECORD_HEAD:])[0])
         return chars
 

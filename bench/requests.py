@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import overload
 
@@ -43,10 +44,14 @@ ANSWER = filler(40)
 
 
 class Requests(Sequence[Request]):
-    """So many different requests of about 1.2 KB, made when they are asked for: they take no memory themselves."""
+    """So many different requests of about 1.2 KB, made when they are asked for: they take no memory themselves.
 
-    def __init__(self, count: int) -> None:
+    `share`: how many in a row have one system prompt; all of them if that is 0.
+    """
+
+    def __init__(self, count: int, *, share: int = 0) -> None:
         self._numbers = range(count)
+        self._share = share
 
     def __repr__(self) -> str:
         return f"<Requests {len(self)}>"
@@ -62,8 +67,8 @@ class Requests(Sequence[Request]):
 
     def __getitem__(self, index: int | slice) -> Request | list[Request]:
         if isinstance(index, slice):
-            return [_request(number) for number in self._numbers[index]]
-        return _request(self._numbers[index])
+            return [_request(number, self._share) for number in self._numbers[index]]
+        return _request(self._numbers[index], self._share)
 
 
 class PatientModel(InstantModel):
@@ -253,10 +258,16 @@ async def _watch(gateway: Gateway, model: PatientModel, seen: Seen) -> None:
         seen.most_queued = max(seen.most_queued, gateway.statistics().lanes[LANE].queued)
 
 
-def _request(number: int) -> Request:
+@lru_cache(maxsize=64)
+def _system(group: int) -> Message:
+    return Message("system", f"Prompt {group}: {SYSTEM.content}")
+
+
+def _request(number: int, share: int) -> Request:
+    system = _system(number // share) if share else SYSTEM
     return Request(
         model="bench",
-        messages=(SYSTEM, Message("user", f"Statement {number}: {QUESTION}")),
+        messages=(system, Message("user", f"Statement {number}: {QUESTION}")),
         sampling=Sampling(max_tokens=64),
     )
 

@@ -21,57 +21,61 @@ from metaspo.bench.report import Report, Row
 from metaspo.bench.requests import BATCH, BATCHES, LANE, SETTINGS, Requests, answer, stream
 from metaspo.cache import DiskStore, Entry, request_key
 from metaspo.cache.database import ROWS_PER_STATEMENT, batched, open_cache
+from metaspo.cache.place import row_name
 from metaspo.cache.record import encode_entry
 from metaspo.scheduling import Gateway, Lane
 
 WARM = 2 * BATCH  # requests before those that count
 COUNTED = BATCHES * BATCH
 ROUND = 250_000  # answers that are put in at a time
+SHARES = (500, 0)  # requests with one system prompt, as candidates are asked, and all of them
 
 
 def measure_stored(sizes: Sequence[int], *, turns: int) -> Report:
-    """A stream of requests on caches of each size, in turns."""
-    seen: dict[int, list[Row]] = {size: [] for size in sizes}
+    """A stream of requests on caches of each size and kind, in turns."""
+    seen: dict[tuple[int, int], list[Row]] = {(share, size): [] for share in SHARES for size in sizes}
     with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
-        for size in sizes:
-            fill(Path(folder) / str(size), size)
+        for share, size in seen:
+            fill(Path(folder) / f"{share}-{size}", size, share=share)
         for turn in range(turns):
-            for size, rows in seen.items():
-                rows.append(measured_apart(__name__, str(Path(folder) / str(size)), size + turn * (WARM + COUNTED)))
+            for (share, size), rows in seen.items():
+                path, first = Path(folder) / f"{share}-{size}", size + turn * (WARM + COUNTED)
+                rows.append(measured_apart(__name__, str(path), first, share))
     return Report(
         scenario="requests on a cache",
         title="Fresh requests through one gateway, on a model that answers at once and caches that hold so much",
-        rows=[_row(size, rows, seen[sizes[0]]) for size, rows in seen.items()],
+        rows=[_row(share, size, rows, seen[share, sizes[0]]) for (share, size), rows in seen.items()],
         notes=(
             f"A turn is {COUNTED:,} requests in batches of {BATCH:,}, {BATCHES} at a time, after {WARM:,} that do not "
             "count; each is a process of its own, and leaves its answers.",
-            "ratio: to the first row's, turn by turn, median. writing: CPU of the thread that keeps the answers.",
+            "ratio: to its kind's first row, turn by turn, median. writing: CPU of the thread that keeps the answers.",
         ),
     )
 
 
-def fill(folder: Path, count: int) -> None:
+def fill(folder: Path, count: int, *, share: int) -> None:
     """Put so many answers into a new cache, as if the first requests of the benchmark had been asked."""
-    requests = Requests(count)
+    requests = Requests(count, share=share)
     reply = asyncio.run(InstantModel(answer).complete(requests[0], time_limit=1.0))
     entry = Entry(completion=reply.completion, model="bench", revision="", run="", created=time.time())
     cache = open_cache(folder)
     for start in range(0, count, ROUND):
-        keys = sorted(request_key(requests[number]) for number in range(start, min(start + ROUND, count)))
+        numbers = range(start, min(start + ROUND, count))
+        keys = sorted((request_key(requests[number]) for number in numbers), key=row_name)
         with cache.transact():
             for some in batched(keys, ROWS_PER_STATEMENT):
                 cache.add_missing([(key, encode_entry(key, entry)) for key in some])
     cache.close()
 
 
-def one_turn(folder: Path, first: int) -> Row:
+def one_turn(folder: Path, first: int, *, share: int) -> Row:
     """CPU of requests from a number on, in this process."""
-    return asyncio.run(_ask(folder, first))
+    return asyncio.run(_ask(folder, first, share))
 
 
-async def _ask(folder: Path, first: int) -> Row:
+async def _ask(folder: Path, first: int, share: int) -> Row:
     lane = Lane(LANE, [InstantModel(answer)], SETTINGS)
-    requests = Requests(first + WARM + COUNTED)
+    requests = Requests(first + WARM + COUNTED, share=share)
     async with DiskStore(folder) as store, Gateway([lane], store=store) as gateway:
         await stream(gateway, requests[first : first + WARM])
         with settled_heap():
@@ -83,12 +87,13 @@ async def _ask(folder: Path, first: int) -> Row:
     return {"cpu": 1e6 * cpu / COUNTED, "writing": 1e6 * (cpu - loop) / COUNTED}
 
 
-def _row(size: int, turns: Sequence[Row], first: Sequence[Row]) -> Row:
+def _row(share: int, size: int, turns: Sequence[Row], first: Sequence[Row]) -> Row:
     def of(turns: Sequence[Row], figure: str) -> list[float]:
         return [float(str(turn[figure])) for turn in turns]
 
     ratios = [mine / its for mine, its in zip(of(turns, "cpu"), of(first, "cpu"), strict=True)]
     return {
+        "one system prompt": f"{share} requests" if share else "all",
         "cache holds": size,
         "cpu us/request, least": min(of(turns, "cpu")),
         "median": median(of(turns, "cpu")),
@@ -98,6 +103,7 @@ def _row(size: int, turns: Sequence[Row], first: Sequence[Row]) -> Row:
 
 
 def main() -> None:
-    """Measure one turn (the arguments are the cache's folder and the number of the first request) and print it."""
-    folder, first = sys.argv[1:]
-    sys.stdout.buffer.write(orjson.dumps(one_turn(Path(folder), int(first))))
+    """Measure one turn (the arguments: the cache's folder, the first request's number, how many share a system prompt)
+    and print it."""
+    folder, first, share = sys.argv[1:]
+    sys.stdout.buffer.write(orjson.dumps(one_turn(Path(folder), int(first), share=int(share))))

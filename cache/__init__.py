@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from metaspo.cache.memory import MemoryStore
     from metaspo.cache.opening import open_maintenance, open_store
+    from metaspo.cache.place import Key
     from metaspo.cache.quick_reader import QuickReader
     from metaspo.cache.sharing import Sharing
     from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache
@@ -49,6 +50,7 @@ __all__ = [
     "ExportReport",
     "FallbackStore",
     "ImportReport",
+    "Key",
     "KeyPattern",
     "KeyedRequests",
     "LocalClaims",

@@ -15,10 +15,13 @@ import diskcache
 
 from metaspo.cache.base import StoreError
 from metaspo.cache.errors import DatabaseErrors, explained
-from metaspo.cache.folder import BUSY_TIMEOUT, FILE, SETTINGS, check, create, identity, shown
+from metaspo.cache.folder import BUSY_TIMEOUT, FILE, SETTINGS, check, create, has_places, identity, shown
+from metaspo.cache.place import PREFIX, row_name
 from metaspo.cache.record import BadRecord
 
 T = TypeVar("T")
+NamedRow = tuple[int, str, object, object]
+"""Number, name, mode and value."""
 
 MODE_RAW = 1
 """diskcache's mark for a value that stands in the row as it is; all others mean pickles or side files."""
@@ -65,6 +68,7 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
         try:
             super().__init__(str(folder), timeout=busy_timeout, disk=BytesDisk, **SETTINGS)
             self._file = identity(folder)
+            self._name = row_name if has_places(self._con) else str
         except DatabaseErrors:
             self.close()
             raise
@@ -82,10 +86,19 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
         One statement for all of them, and a second one only where a key was there; within a transaction of the
         caller's. `add` takes two for each, and the thread loses the interpreter's lock at every one.
         """
+        if self._name is row_name and (bare := bare_rows(self._con, [key for key, _ in items])):
+            there = {key: value_or_problem(mode, value) for _, key, mode, value in bare}
+            added = iter(self._add([(row_name(key), data) for key, data in items if key not in there]))
+            return [there[key] if key in there else next(added) for key, _ in items]
+        return self._add([(self._name(key), data) for key, data in items])
+
+    def _add(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | BadRecord | None]:
+        if not items:
+            return []
         now = time.time()
         rows: list[object] = []
-        for key, data in items:
-            rows += (key, now, now, data)
+        for name, data in items:
+            rows += (name, now, now, data)
         done = self._sql(_INSERT + ",".join([_ROW] * len(items)), rows)
         if done.rowcount == len(items):
             return [None] * len(items)
@@ -93,16 +106,13 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
 
     def _before(self, items: Sequence[tuple[str, bytes]], *, newest: range) -> list[bytes | BadRecord | None]:
         """What was there before rows with the newest ids were added; of two items with one key the first was."""
-        marks = ",".join("?" * len(items))
-        # Question marks only: nothing from outside enters the text of the statement.
-        select = f"SELECT rowid, key, mode, value FROM Cache WHERE raw = 1 AND key IN ({marks})"  # noqa: S608
-        rows = self._sql(select, [key for key, _ in items]).fetchall()
-        added = {key for rowid, key, _, _ in rows if rowid in newest}
-        there = {key: value_or_problem(mode, value) for _, key, mode, value in rows}
+        rows = named_rows(self._con, [name for name, _ in items])
+        added = {name for rowid, name, _, _ in rows if rowid in newest}
+        there = {name: value_or_problem(mode, value) for _, name, mode, value in rows}
         stored_before: list[bytes | BadRecord | None] = []
-        for key, _ in items:
-            stored_before.append(None if key in added else there[key])
-            added.discard(key)
+        for name, _ in items:
+            stored_before.append(None if name in added else there[name])
+            added.discard(name)
         return stored_before
 
     def require_in_place(self) -> None:
@@ -110,6 +120,19 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
         folder = Path(self.directory)
         if identity(folder) != self._file:
             raise FileNotFoundError(f"{folder / FILE} is not the file that was opened")
+
+
+def named_rows(connection: sqlite3.Connection, names: Sequence[str]) -> list[NamedRow]:
+    """The rows of these names."""
+    # Question marks only: nothing from outside enters the text of the statement.
+    select = f"SELECT rowid, key, mode, value FROM Cache WHERE raw = 1 AND key IN ({','.join('?' * len(names))})"  # noqa: S608
+    return connection.execute(select, names).fetchall()
+
+
+def bare_rows(connection: sqlite3.Connection, keys: Sequence[str]) -> list[NamedRow]:
+    """The rows of these keys that have no place, as what comes from a server or an earlier version has none."""
+    any_there = connection.execute("SELECT 1 FROM Cache WHERE key < ? LIMIT 1", (PREFIX,)).fetchone()
+    return named_rows(connection, [str(key) for key in keys]) if any_there else []
 
 
 def plain_value(mode: object, value: object) -> bytes:

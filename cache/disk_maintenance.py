@@ -9,6 +9,7 @@ from metaspo.cache.database import BytesCache, add_first, open_cache, plain_valu
 from metaspo.cache.errors import explained
 from metaspo.cache.folder import FILE, connect
 from metaspo.cache.maintenance import Row, read_row
+from metaspo.cache.place import key_of_row
 from metaspo.cache.record import BadRecord
 
 _CHUNK = 500
@@ -107,9 +108,10 @@ def _read_singly(connection: sqlite3.Connection, rowids: range) -> Iterator[Row]
                 yield _row(*columns)
 
 
-def _row(rowid: int, key: object, raw: object, mode: object, value: object) -> Row:
-    if raw != 1 or not isinstance(key, str):
+def _row(rowid: int, name: object, raw: object, mode: object, value: object) -> Row:
+    if raw != 1 or not isinstance(name, str):
         return Row(rowid, "", 0, None, "its key is not plain text")
+    key = key_of_row(name)
     try:
         return read_row(rowid, key, plain_value(mode, value))
     except BadRecord as error:

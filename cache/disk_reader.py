@@ -8,7 +8,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from metaspo.cache.database import MODE_RAW, batched, value_or_problem
+from metaspo.cache.database import MODE_RAW, NamedRow, bare_rows, batched, named_rows, value_or_problem
+from metaspo.cache.folder import has_places
+from metaspo.cache.place import digits_of, row_name
 from metaspo.cache.record import BadRecord
 
 BLOCK = 1_024
@@ -31,19 +33,24 @@ class DiskReader:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._places = has_places(connection)
         self._blocks: dict[int, None] = {}  # where rows were found last
         self._neighbours = 0  # read so far
 
     def by_keys(self, keys: Sequence[str]) -> list[tuple[str, bytes | BadRecord]]:
         """The records there are. Raises what the database raises."""
-        rows: list[tuple[int, str, object, object]] = []
-        for some in batched(keys, _KEYS_PER_SELECT):
-            marks = ",".join("?" * len(some))
-            # Question marks only: nothing from outside enters the text of the statement.
-            select = f"SELECT rowid, key, mode, value FROM Cache WHERE raw = 1 AND key IN ({marks})"  # noqa: S608
-            rows += self._connection.execute(select, some)
+        asked = {row_name(key) if self._places else key: key for key in keys}
+        rows: list[NamedRow] = []
+        for names in batched(list(asked), _KEYS_PER_SELECT):
+            rows += named_rows(self._connection, names)
+        if self._places and len(rows) < len(keys):
+            missing = asked.keys() - {name for _, name, _, _ in rows}
+            bare = {str(asked[name]): asked[name] for name in missing}
+            for some in batched(list(bare), _KEYS_PER_SELECT):
+                rows += bare_rows(self._connection, some)
+            asked |= bare
         self._blocks = dict.fromkeys(row[0] // BLOCK for row in rows)
-        return [(key, value_or_problem(mode, value)) for _, key, mode, value in rows]
+        return [(asked[name], value_or_problem(mode, value)) for _, name, mode, value in rows]
 
     def neighbours(self, *, used: int) -> Iterator[list[tuple[str, bytes]]]:
         """Records around those found last, block by block, as long as those read before are of use: so many were, at
@@ -57,7 +64,7 @@ class DiskReader:
             except sqlite3.Error:  # in rows that nobody has asked for
                 return
             self._neighbours += len(rows)
-            yield [row for row in rows if row[1] is not None]
+            yield [(digits_of(name), record) for name, record in rows if record is not None]
 
     def close(self) -> None:
         """Let go."""

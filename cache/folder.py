@@ -21,6 +21,9 @@ BUSY_TIMEOUT = 60.0
 _APPLICATION_ID = 0x6D73706F
 """`mspo` in ASCII."""
 
+PLACES = 2
+"""The format of a database whose rows stand by place and key; in the one before, which stays as it is, by key alone."""
+
 SETTINGS: dict[str, int | str] = {
     "eviction_policy": "none",
     "cull_limit": 0,
@@ -63,6 +66,12 @@ def shown(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
+def has_places(connection: sqlite3.Connection) -> bool:
+    """Whether the rows of its database stand by place and key."""
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    return bool(version >= PLACES)
+
+
 def identity(folder: Path) -> tuple[int, int]:
     """Which file the database is."""
     stat = (folder / FILE).stat()
@@ -96,9 +105,9 @@ def check(folder: Path, *, salvage: bool = False) -> None:
         marks = _read_marks(connection)
     if marks.application_id != _APPLICATION_ID:
         raise StoreError(f"{folder / FILE} is another program's database: name a folder of the cache's own.")
-    if marks.user_version > FORMAT:
+    if marks.user_version > PLACES:
         raise StoreError(
-            f"The cache in {folder} has format {marks.user_version}, this metaspo reads format {FORMAT}: "
+            f"The cache in {folder} has format {marks.user_version}, this metaspo reads format {PLACES}: "
             "update metaspo, or name another folder."
         )
     if marks.user_version < FORMAT:
@@ -127,7 +136,7 @@ def _connect(
 def _empty_database() -> bytes:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute(f"PRAGMA user_version = {PLACES}")
         return connection.serialize()
 
 

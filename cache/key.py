@@ -25,12 +25,16 @@ import orjson
 
 from metaspo.backends import Request
 from metaspo.backends.late_patterns import late_pattern
+from metaspo.cache.place import START, Key, beginning, group_of, key_at, place_of
 
 KEY_VERSION = 1
 """Part of every key: raised when the canonical text of any request changes, so that old entries are never mistaken."""
 
 KEY = late_pattern("[0-9a-f]{64}")
 """What every key looks like."""
+
+ROW_NAME = late_pattern("(p[0-9a-f]{9})?[0-9a-f]{64}")
+"""And what one looks like behind its place, where it has one."""
 
 MARK = "\ue000text\ue001"
 """Stands for the text in a request that a `KeyPattern` is made of: JSON writes it as it is. It does not end as it
@@ -40,12 +44,14 @@ REMEMBERED = 2_000
 """Characters of the longest JSON text that is remembered with its canonical form: an image is not."""
 
 
-def request_key(request: Request) -> str:
+def request_key(request: Request) -> Key:
     """The request's key: 64 hexadecimal digits, the same in every process and on every machine.
 
     Raises `ValueError` if `response_format` or an `extra` is not JSON, or a number is not finite.
     """
-    return sha256(_canonical(_parts(request))).hexdigest()
+    shared, text = beginning(request.messages)
+    place = place_of(group_of(request.model, shared), text)
+    return key_at(place, sha256(_canonical(_parts(request))).hexdigest())
 
 
 def explain_key(request: Request) -> dict[str, object]:
@@ -60,18 +66,30 @@ def explain_key(request: Request) -> dict[str, object]:
 class KeyPattern:
     """The keys of requests that differ in one text: of each nothing but that text is encoded and hashed."""
 
-    __slots__ = ("_after", "_before")
+    __slots__ = ("_after", "_before", "_group", "_place", "_start")
 
     def __init__(self, request: Request) -> None:
-        """Raises `ValueError` for a request that does not hold `MARK` exactly once, and as `request_key` does."""
+        """Raises `ValueError` for a request that does not hold `MARK` exactly once, or in what its group shares, and as
+        `request_key` does."""
         before, after = _canonical(_parts(request)).split(_canonical(MARK)[1:-1])
         self._before, self._after = sha256(before), after
+        shared, start = beginning(request.messages)
+        if MARK in shared:
+            raise ValueError("the mark is in what the requests of a group share")
+        self._group = group_of(request.model, shared)
+        self._start = start.partition(MARK)
+        lead, mark, _ = self._start
+        self._place = place_of(self._group, lead) if not mark or len(lead) >= START else ""
 
-    def key(self, text: str) -> str:
+    def key(self, text: str) -> Key:
         """The key of the request that has this text in place of the mark."""
         digest = self._before.copy()
         digest.update(_canonical(text)[1:-1] + self._after)
-        return digest.hexdigest()
+        return key_at(self._place or self._place_of(text), digest.hexdigest())
+
+    def _place_of(self, text: str) -> str:
+        lead, _, rest = self._start
+        return place_of(self._group, lead + text[:START] + rest[:START])
 
 
 def _parts(request: Request) -> dict[str, object]:

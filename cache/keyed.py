@@ -6,6 +6,7 @@ from typing import overload
 
 from metaspo.backends import Request
 from metaspo.cache.key import request_key
+from metaspo.cache.place import Key
 
 
 class KeyedRequests(Sequence[Request]):
@@ -21,7 +22,7 @@ class KeyedRequests(Sequence[Request]):
         """One of them."""
 
     @abstractmethod
-    def keys(self, positions: Iterable[int], /) -> list[str]:
+    def keys(self, positions: Iterable[int], /) -> list[Key]:
         """The keys of those at some positions. Raises `ValueError` as `request_key` does."""
 
     @overload
@@ -35,7 +36,7 @@ class KeyedRequests(Sequence[Request]):
         return self.make(positions) if isinstance(positions, int) else [self.make(position) for position in positions]
 
 
-def keys_of(requests: Sequence[Request], positions: Iterable[int]) -> list[str]:
+def keys_of(requests: Sequence[Request], positions: Iterable[int]) -> list[Key]:
     """The keys of those at some positions. Raises `ValueError` as `request_key` does."""
     if isinstance(requests, KeyedRequests):
         return requests.keys(positions)

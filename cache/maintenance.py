@@ -94,6 +94,7 @@ class CacheInfo:
     """What is in a cache.
 
     Attributes:
+        format: of its keys and records.
         size: bytes on disk, or in a server's memory.
         bad: rows that cannot be used; `verify_cache` lists them.
         groups: by model, revision and run, in alphabetical order.

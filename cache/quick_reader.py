@@ -10,9 +10,11 @@ from metaspo.cache.disk import DiskStore
 from metaspo.cache.errors import explained
 from metaspo.cache.folder import connect
 from metaspo.cache.lru import RecentEntries
+from metaspo.cache.place import row_name
 from metaspo.cache.record import BadRecord, decode_entry, encode_entry
 
-_SELECT = "SELECT mode, value FROM Cache WHERE raw = 1 AND key = ?"
+_SELECT = "SELECT mode, value FROM Cache WHERE raw = 1 AND key IN (?, ?) ORDER BY key DESC"
+"""By place and key, or by the key alone."""
 
 
 class QuickReader:
@@ -37,7 +39,7 @@ class QuickReader:
                 return entry
             try:
                 with explained(self._folder):
-                    row = self._reader.execute(_SELECT, (key,)).fetchone()
+                    row = self._reader.execute(_SELECT, (row_name(key), str(key))).fetchone()
                 record = value_or_problem(*row) if row is not None else None
                 if not isinstance(record, bytes):
                     return None

@@ -26,7 +26,7 @@ from metaspo.backends import Completion, Usage
 from metaspo.cache.base import Entry
 
 FORMAT = 1
-"""Of a whole cache: what its keys and values are."""
+"""Of keys and records, in every store."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Caches as files to share or to move: JSON lines, compressed with Zstandard (`.jsonl.zst`).
 
-The first line is `{"metaspo_cache_snapshot": 1}`; every other one is an object with the key of an entry and its fields.
+The first line is `{"metaspo_cache_snapshot": 2}`; every other one is an object with the key of an entry, behind its
+place in a database if it has one, and its fields. In version 1 none has.
 There is no request in it, and no credential. The same entries in the same order give the same bytes.
 """
 
@@ -15,11 +16,12 @@ import zstandard
 
 from metaspo.backends.chat_reply import whole_reason
 from metaspo.cache.base import Entry, StoreError
-from metaspo.cache.key import KEY
+from metaspo.cache.key import ROW_NAME
 from metaspo.cache.maintenance import Maintained, Row
+from metaspo.cache.place import key_of_row, row_name
 from metaspo.cache.record import BadRecord, dump_json, encode_entry, entry_from_dict, entry_to_dict, load_json
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 _MARK = "metaspo_cache_snapshot"
 _BATCH = 200
 _LONGEST_LINE = 64 * 2**20
@@ -88,7 +90,7 @@ def _write(path: Path, rows: Iterable[Row]) -> ExportReport:
             if row.entry is None:
                 bad += 1
             else:
-                file.write(dump_json({"key": row.key, **entry_to_dict(row.entry)}) + b"\n")
+                file.write(dump_json({"key": row_name(row.key), **entry_to_dict(row.entry)}) + b"\n")
                 entries += 1
     return ExportReport(entries=entries, bad=bad)
 
@@ -157,7 +159,7 @@ def _bad_snapshot(path: Path, lines: int, error: Exception) -> StoreError:
 def _check_header(path: Path, content: object) -> None:
     if not isinstance(content, dict) or _MARK not in content:
         raise BadRecord("its first line is not that of a snapshot")
-    if content[_MARK] != SNAPSHOT_VERSION:
+    if content[_MARK] not in (1, SNAPSHOT_VERSION):
         raise StoreError(
             f"{path} has snapshot format {content[_MARK]}, this metaspo reads format {SNAPSHOT_VERSION}: "
             "use the version of metaspo that wrote it."
@@ -166,13 +168,13 @@ def _check_header(path: Path, content: object) -> None:
 
 def _from_line(content: object) -> tuple[str, Entry]:
     fields = dict(content) if isinstance(content, dict) else {}
-    key = fields.pop("key", None)
+    name = fields.pop("key", None)
     entry = entry_from_dict(fields)
-    if not isinstance(key, str) or not KEY.fullmatch(key):
+    if not isinstance(name, str) or not ROW_NAME.fullmatch(name):
         raise BadRecord("its key is not 64 hexadecimal digits")
     if (impossible := _impossible(entry)) is not None:
         raise BadRecord(impossible)
-    return key, entry
+    return key_of_row(name), entry
 
 
 def _impossible(entry: Entry) -> str | None:

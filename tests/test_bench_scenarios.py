@@ -257,11 +257,11 @@ def test_a_cache_is_filled_with_what_the_first_requests_would_be_told(
 ) -> None:
     monkeypatch.setattr("metaspo.bench.stored.WARM", 100)
     monkeypatch.setattr("metaspo.bench.stored.COUNTED", 400)
-    fill(tmp_path / "cache", 700)
-    row = one_turn(tmp_path / "cache", 700)
+    fill(tmp_path / "cache", 700, share=50)
+    row = one_turn(tmp_path / "cache", 700, share=50)
     assert row["cpu"] > row["writing"] > 0  # type: ignore[operator]
     with pytest.raises(AssertionError, match="300 requests were new"):
-        one_turn(tmp_path / "cache", 1_000)
+        one_turn(tmp_path / "cache", 1_000, share=50)
 
 
 @given(calls=st.integers(1, 2000), levels=st.lists(st.integers(1, 256), min_size=1, max_size=8))

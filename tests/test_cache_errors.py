@@ -26,7 +26,7 @@ from metaspo.cache import (
 )
 from metaspo.cache.database import open_cache
 from metaspo.cache.errors import explain
-from metaspo.cache.folder import connect
+from metaspo.cache.folder import PLACES, connect
 from metaspo.cache.record import FORMAT, BadRecord
 from metaspo.cache.testing import make_entry, make_key
 
@@ -278,12 +278,12 @@ async def test_garbage_instead_of_a_database(folder: Path) -> None:
     assert (folder / "cache.db").read_bytes() == b"garbage" * 1000
 
 
-@pytest.mark.parametrize(("version", "advice"), [(FORMAT + 1, "update metaspo"), (FORMAT - 1, "export it")])
+@pytest.mark.parametrize(("version", "advice"), [(PLACES + 1, "update metaspo"), (FORMAT - 1, "export it")])
 async def test_other_format(folder: Path, version: int, advice: str) -> None:
     """A cache of another format is not touched; the message says which way to go."""
     await fill(folder, count=1)
     change(folder, f"PRAGMA user_version = {version}")
-    with pytest.raises(StoreError, match=f"format {version}.*format {FORMAT}.*{advice}") as trouble:
+    with pytest.raises(StoreError, match=f"format {version}.*reads format.*{advice}") as trouble:
         DiskStore(folder)
     assert_one_sentence(str(trouble.value), folder)
 

@@ -195,7 +195,7 @@ async def test_snapshot_is_readable_by_others(folder: Path, tmp_path: Path) -> N
     export_cache(DiskMaintenance(folder), tmp_path / "snapshot.zst")
     with zstandard.open(tmp_path / "snapshot.zst", "rt", encoding="utf-8") as file:
         header, *lines = map(json.loads, file)
-    assert header == {"metaspo_cache_snapshot": 1}
+    assert header == {"metaspo_cache_snapshot": 2}
     assert {line["key"]: line["text"] for line in lines} == {k: e.completion.text for k, e in ENTRIES.items()}
 
 
@@ -260,8 +260,9 @@ LINE = {
         (zipped(), "only the start"),
         (zipped([1]), "first line"),
         (zipped(LINE), "first line"),
-        (zipped({"metaspo_cache_snapshot": 2}), "snapshot format 2"),
+        (zipped({"metaspo_cache_snapshot": 3}), "snapshot format 3"),
         (zipped(HEADER, {**LINE, "key": "../x"}), "after line 2.*key"),
+        (zipped(HEADER, {**LINE, "key": "p12345" + make_key(1)}), "after line 2.*key"),
         (zipped(HEADER, {**LINE, "more": 1}), "fields"),
         (zipped(HEADER, {**LINE, "latency": "0"}), "fields"),
         (zipped(HEADER, LINE)[:-9], "the end is missing"),

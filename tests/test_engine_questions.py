@@ -9,7 +9,7 @@ from scheduling_world import Server, ask
 
 from metaspo.backends import HalfAnswer, Message, Request, Sampling
 from metaspo.backends.virtual_time import run_virtual
-from metaspo.cache import MARK, KeyedRequests, MemoryStore, request_key
+from metaspo.cache import MARK, Key, KeyedRequests, MemoryStore, request_key
 from metaspo.engine.config.models import Model
 from metaspo.engine.evaluation.asking import Base, Questions
 from metaspo.engine.prompts import PromptPair, Roles, render
@@ -38,6 +38,7 @@ examples = st.builds(
     roles=st.sampled_from(["separate", "merged"]),
     extra=st.sampled_from(["", '{"a": "text"}', f'{{"a": "{MARK}"}}']),
 )
+@example(system="s", user="Short {question}, then", split=[Example("2", ())], roles="separate", extra="")
 @example(system="s", user="{question}\ude00", split=[Example("\ud83d", ())], roles="separate", extra="")
 @example(system="s", user=f"{MARK[:-1]}{{question}}", split=[Example("2", ())], roles="separate", extra="")
 @example(system="s", user=f"{{question}}{MARK[1:]}", split=[Example("2", ())], roles="separate", extra="")
@@ -52,7 +53,9 @@ def test_questions_have_the_keys_of_their_requests(
     base = Base(gateway=with_server, model=model, roles=roles)
     questions = Questions(base, pair, split)
     requests = [model.request(render(base.pair_for(each, pair), each, roles=roles)) for each in split]
-    assert questions.keys(range(len(split))) == list(map(request_key, requests))
+    keys = list(map(request_key, requests))
+    assert questions.keys(range(len(split))) == keys
+    assert [key.place for key in questions.keys(range(len(split)))] == [key.place for key in keys]
     assert list(questions) == requests
     assert list(questions.of([*range(len(split))][::-1])) == requests[::-1]
 
@@ -75,7 +78,7 @@ class Counted(KeyedRequests):
         self.made.append(position)
         return self._requests[position]
 
-    def keys(self, positions: Iterable[int], /) -> list[str]:
+    def keys(self, positions: Iterable[int], /) -> list[Key]:
         return [request_key(self._requests[position]) for position in positions]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from metaspo.backends import Completion, Request, RequestRejected
-from metaspo.cache import MARK, KeyedRequests, KeyPattern, request_key
+from metaspo.cache import MARK, Key, KeyedRequests, KeyPattern, request_key
 from metaspo.engine.config.models import Model, model_of
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.evaluation.calling import Asked, CodeRun, NotStored, Raised
@@ -109,7 +109,7 @@ class Questions(KeyedRequests):
         row = self._rows[position]
         return self._made.get(row) or self._request(row)
 
-    def keys(self, positions: Iterable[int], /) -> list[str]:
+    def keys(self, positions: Iterable[int], /) -> list[Key]:
         """See `KeyedRequests`."""
         rows, examples = self._rows, self._examples
         if self._alike is None:
@@ -122,7 +122,7 @@ class Questions(KeyedRequests):
             for position in positions
         ]
 
-    def _key(self, row: int) -> str:
+    def _key(self, row: int) -> Key:
         """That of a whole request."""
         if row not in self._made:
             self._made[row] = self._request(row)
