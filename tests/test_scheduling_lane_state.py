@@ -510,7 +510,7 @@ def test_whoever_drives_a_lane_only_by_its_own_word_misses_nothing(name: str) ->
 
 def test_while_another_process_asks_no_patience_is_lost() -> None:
     """What that one has given up is tried here, however long ago something failed here."""
-    claims = {request_key(ask(2)): State.ELSEWHERE}
+    claims: dict[str, State] = {request_key(ask(2)): State.ELSEWHERE}
     rig = Rig(LaneSettings(concurrency=1, patience=60, first_patience=60), claim=lambda flight: claims.get(flight.key))
     assert rig.happen("ask 2", 0) == ""
     assert [rig.happen(what, 1) for what in ("ask 1", "fail 1 rate", "leave 1")] == ["send 1", "", ""]
@@ -524,7 +524,7 @@ def test_while_another_process_asks_no_patience_is_lost() -> None:
 
 def test_a_slot_is_free_again_once_another_process_is_found_to_ask() -> None:
     """It was kept while that was not known."""
-    claims = {request_key(ask(1)): State.CLAIMING}
+    claims: dict[str, State] = {request_key(ask(1)): State.CLAIMING}
     rig = Rig(ONE, claim=lambda flight: claims.get(flight.key))
     assert [rig.happen(what, 0) for what in ("ask 1", "ask 2")] == ["", ""]
     flight, woken = rig.flights.get(request_key(ask(1))), rig.woken
