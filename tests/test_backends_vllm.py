@@ -169,6 +169,8 @@ async def test_a_port_that_another_program_took_is_left_to_it(put: Any, tmp_path
         ports = chain([taken := other.getsockname()[1]], iter(free_port, None))
         async with open_replica(replica(tmp_path, ports=lambda: next(ports))) as server:
             await server.start()
+            assert server.pid is not None
+            assert os.getpgid(server.pid) != os.getpgid(0), "Ctrl-C in the terminal does not reach it"
     assert [start["port"] == taken for start in fake.starts()] == [True, False]
 
 
