@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from metaspo.backends import Completion, Request, read_chat_call
-from metaspo.backends.chat_answer import chat_answer
+from metaspo.backends.chat.answer import chat_answer
 from metaspo.scheduling import CallFailed, Client, call_failed, is_sampled
 from metaspo.serving import open_client
 

@@ -22,7 +22,7 @@ from dspy import lm15
 
 from metaspo.adapters.chat import Connection, answer_of, errors_as, nth_of_rollout, request_of
 from metaspo.backends import Request
-from metaspo.backends.chat_format import encoded
+from metaspo.backends.chat.format import encoded
 from metaspo.scheduling import CallFailed, Client
 
 

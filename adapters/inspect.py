@@ -22,7 +22,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from metaspo.adapters.chat import Connection, nth_of_rollout, request_of
 from metaspo.backends import Completion, Request
-from metaspo.backends.chat_answer import chat_answer
+from metaspo.backends.chat.answer import chat_answer
 from metaspo.scheduling import Client, DrawCounter
 
 AT_ONCE = 1_000  # requests that Inspect may hand over at once: the client knows what may go when

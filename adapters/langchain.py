@@ -14,7 +14,7 @@ from pydantic import Field
 
 from metaspo.adapters.chat import client_from, request_of
 from metaspo.backends import Completion, Request, rest_of, tool_calls_of
-from metaspo.backends.loose_json import loads
+from metaspo.backends.http.loose_json import loads
 from metaspo.scheduling import Client
 
 

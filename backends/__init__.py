@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         Usage,
         json_text,
     )
-    from metaspo.backends.chat_answer import chat_events, rest_of, tool_calls_of, usage_of
-    from metaspo.backends.chat_request import UNASKED, ChatCall, read_chat_call, read_message, read_raw_request
+    from metaspo.backends.chat.answer import chat_events, rest_of, tool_calls_of, usage_of
+    from metaspo.backends.chat.request import UNASKED, ChatCall, read_chat_call, read_message, read_raw_request
     from metaspo.backends.errors import (
         AccessDenied,
         BackendError,
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
         Unreachable,
         WrongForm,
     )
-    from metaspo.backends.http_endpoint import HttpEndpoint
-    from metaspo.backends.local import LocalModel
-    from metaspo.backends.model_files import fetch_model, models_folder
-    from metaspo.backends.model_names import (
+    from metaspo.backends.http.endpoint import HttpEndpoint
+    from metaspo.backends.managed.local import LocalModel
+    from metaspo.backends.managed.model_files import fetch_model, models_folder
+    from metaspo.backends.managed.model_names import (
         DEFAULT_MODEL,
         LocalModelFacts,
         local_models,
@@ -52,12 +52,12 @@ if TYPE_CHECKING:
         local_size,
         local_threads,
     )
-    from metaspo.backends.model_sources import Progress
+    from metaspo.backends.managed.model_sources import Progress
+    from metaspo.backends.managed.started import LocalServerFailed
     from metaspo.backends.models import ModelFacts, TierLimits, model_facts
     from metaspo.backends.openai_api import OpenAIAPI
     from metaspo.backends.openai_compatible import OpenAICompatible
     from metaspo.backends.simulated import Scripted, Simulated
-    from metaspo.backends.started import LocalServerFailed
 else:
     __getattr__, __dir__ = late_exports(__name__)
 

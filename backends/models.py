@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from metaspo.backends.base import Usage
-from metaspo.backends.chat_format import TokenLimitParameter
+from metaspo.backends.chat.format import TokenLimitParameter
 from metaspo.backends.late_patterns import late_pattern
 
 _Price = Annotated[float, Field(ge=0)]

@@ -4,9 +4,9 @@ import os
 from collections.abc import Mapping
 
 from metaspo.backends.base import Reply, Request
-from metaspo.backends.chat_format import JsonObject, TokenLimitParameter, chat_body
+from metaspo.backends.chat.format import JsonObject, TokenLimitParameter, chat_body
 from metaspo.backends.errors import AccessDenied
-from metaspo.backends.http_endpoint import HttpEndpoint
+from metaspo.backends.http.endpoint import HttpEndpoint
 from metaspo.backends.models import model_facts
 from metaspo.backends.openai_compatible import OpenAICompatible
 

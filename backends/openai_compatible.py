@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from metaspo.backends.base import Message, Reply, Request, ServerInfo
-from metaspo.backends.base_url import parse_base_url, path_beside
-from metaspo.backends.chat_format import JsonObject, TokenLimitParameter, chat_body, encoded, raw_body
-from metaspo.backends.chat_reply import read_reply
+from metaspo.backends.chat.format import JsonObject, TokenLimitParameter, chat_body, encoded, raw_body
+from metaspo.backends.chat.raw_reply import read_raw_reply
+from metaspo.backends.chat.reply import read_reply
 from metaspo.backends.errors import BackendError
-from metaspo.backends.http_endpoint import HttpEndpoint
-from metaspo.backends.http_errors import Call, error_from_response
-from metaspo.backends.prometheus import parse_load
-from metaspo.backends.raw_reply import read_raw_reply
-from metaspo.backends.server_info import read_models
+from metaspo.backends.http.base_url import parse_base_url, path_beside
+from metaspo.backends.http.endpoint import HttpEndpoint
+from metaspo.backends.http.errors import Call, error_from_response
+from metaspo.backends.http.prometheus import parse_load
+from metaspo.backends.http.server_info import read_models
 
 if TYPE_CHECKING:
-    from metaspo.backends.http_exchange import HttpExchange
+    from metaspo.backends.http.exchange import HttpExchange
 
 _MAX_OF_PAGE = 8 << 20  # bytes of a list of models, or of gauges ...
 _PAGE_LIMIT = 10.0  # ... and seconds for one
@@ -140,7 +140,7 @@ class OpenAICompatible:
     @property
     def _http(self) -> "HttpExchange":
         if self._opened is None:
-            from metaspo.backends.http_exchange import HttpExchange  # with aiohttp, for which a replay does not wait
+            from metaspo.backends.http.exchange import HttpExchange  # with aiohttp, for which a replay does not wait
 
             self._opened = HttpExchange(self._endpoint)
         return self._opened

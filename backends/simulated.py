@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 import anyio
 
 from metaspo.backends.base import Completion, Reply, Request, ServerInfo, Usage
+from metaspo.backends.chat.usage import estimate_usage
 from metaspo.backends.errors import BackendError, FatalError, RequestRejected, TimedOut
-from metaspo.backends.usage import estimate_usage
 
 Answer = Callable[[Request], str]
 Latency = Callable[[Request, random.Random], float]

@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from metaspo.bench.embed import installed, measure_embed
     from metaspo.bench.flood import measure_flood
     from metaspo.bench.hanging import measure_hanging
+    from metaspo.bench.known_truth.methods import measure_methods
+    from metaspo.bench.known_truth.tenth import measure_tenth
     from metaspo.bench.lag import measure_lag
     from metaspo.bench.limits import measure_limits
     from metaspo.bench.live import LiveTarget, measure_live
     from metaspo.bench.machines import measure_machines
     from metaspo.bench.makespan import measure_makespan
-    from metaspo.bench.methods import measure_methods
     from metaspo.bench.order import measure_order, measure_order_live
     from metaspo.bench.overhead import measure_overhead
     from metaspo.bench.programs import measure_programs
@@ -24,12 +25,11 @@ if TYPE_CHECKING:
     from metaspo.bench.savings import measure_savings
     from metaspo.bench.scale import measure_scale
     from metaspo.bench.serve import measure_serve
-    from metaspo.bench.simulated_openai import OpenAIModel, SimulatedOpenAI
-    from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
+    from metaspo.bench.servers.simulated_openai import OpenAIModel, SimulatedOpenAI
+    from metaspo.bench.servers.simulated_vllm import SimulatedVLLM, VLLMModel
     from metaspo.bench.soak import measure_soak
     from metaspo.bench.startup import measure_startup
     from metaspo.bench.stored import measure_stored
-    from metaspo.bench.tenth import measure_tenth
     from metaspo.bench.watching import measure_watching
 else:
     __getattr__, __dir__ = late_exports(__name__)

@@ -13,8 +13,8 @@ import aiohttp
 import orjson
 
 from metaspo.backends import Message, OpenAICompatible, Request, Sampling
-from metaspo.backends.event_loop import new_event_loop
-from metaspo.backends.garbage import leave_alone_what_stays
+from metaspo.backends.loops.event_loop import new_event_loop
+from metaspo.backends.loops.garbage import leave_alone_what_stays
 from metaspo.bench.in_flight import AT_ONCE, run_all
 from metaspo.bench.measure import Timing, keep_to_core, timed_async
 from metaspo.bench.workload import filler

@@ -14,11 +14,12 @@ from types import ModuleType
 
 import orjson
 
-from metaspo.bench import embedded, limited_server
+from metaspo.bench import embedded
 from metaspo.bench.embedded import WARM_UP
 from metaspo.bench.measure import spread
 from metaspo.bench.processes import ServerProcess, serving
 from metaspo.bench.report import Report, Row
+from metaspo.bench.servers import limited_server
 
 RATE = 40  # requests a second that the limited server lets through
 UNLIMITED = 1e9

@@ -12,12 +12,12 @@ from statistics import fmean, median
 import anyio
 
 from metaspo.backends import Backend, Reply, Request
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.bench.instant import Behind
 from metaspo.bench.makespan import OVERFULL, lanes_over
 from metaspo.bench.report import Report, Row
-from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel, SimulatedOpenAI
-from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
+from metaspo.bench.servers.simulated_openai import GPT_4O_MINI, OpenAIModel, SimulatedOpenAI
+from metaspo.bench.servers.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.workload import Size, answer, make_run
 from metaspo.cache import MemoryStore
 from metaspo.engine.api import optimize

@@ -8,7 +8,7 @@ from metaspo.backends import Backend, Completion, Reply, Request, RequestRejecte
 from metaspo.backends.simulated import InProcess
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Account, Gateway, Lane, Priority
-from metaspo.scheduling.single_flight import OnAnswer
+from metaspo.scheduling.lanes.single_flight import OnAnswer
 
 
 class Behind:

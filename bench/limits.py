@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from metaspo.backends import Message, Request, Sampling
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.bench.report import Report, Row
-from metaspo.bench.simulated_openai import GPT_4O_MINI, MINUTE, OpenAIModel, SimulatedOpenAI
-from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
+from metaspo.bench.servers.simulated_openai import GPT_4O_MINI, MINUTE, OpenAIModel, SimulatedOpenAI
+from metaspo.bench.servers.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.workload import BASE, answer, filler
 from metaspo.cache import MemoryStore
 from metaspo.engine.gather import gather

@@ -29,9 +29,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from metaspo.backends import Request, Usage
-from metaspo.backends.usage import estimate_usage
-from metaspo.bench.simulated_openai import MINUTE, OpenAIModel
-from metaspo.bench.simulated_vllm import VLLMModel, prompt_blocks
+from metaspo.backends.chat.usage import estimate_usage
+from metaspo.bench.servers.simulated_openai import MINUTE, OpenAIModel
+from metaspo.bench.servers.simulated_vllm import VLLMModel, prompt_blocks
 from metaspo.bench.work import Stage, Unit
 
 

@@ -28,7 +28,7 @@ async def measure_machines(*, url: str = "", processes: int, per_minute: int, se
     Raises `ConfigError` where there is none.
     """
     cap = round(per_minute / 60 * seconds * CAP_AT)
-    limited = program("metaspo.bench.limited_server", per_minute / 60, SAVED_UP)
+    limited = program("metaspo.bench.servers.limited_server", per_minute / 60, SAVED_UP)
     with _shared(url) as shared, serving(limited) as upstream:
         crowd = _Crowd([shared, upstream.url, str(per_minute), str(cap), f"bench-{os.getpid()}"])
         try:

@@ -10,13 +10,13 @@ from functools import cache, partial
 from typing import Literal
 
 from metaspo.backends import Backend
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.bench.defaults import DOMAINS
 from metaspo.bench.lower_bound import BoundFinder
 from metaspo.bench.report import Report, Row
 from metaspo.bench.schedules import OPTIMIZER_AT_ONCE, Asker, Schedule, one_by_one, with_barriers
-from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel, SimulatedOpenAI
-from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
+from metaspo.bench.servers.simulated_openai import GPT_4O_MINI, OpenAIModel, SimulatedOpenAI
+from metaspo.bench.servers.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.work import Stage, work_of
 from metaspo.bench.workload import PAPER, Size, answer, make_run
 from metaspo.cache import MemoryStore

@@ -16,14 +16,14 @@ from time import time_ns
 import anyio
 
 from metaspo.backends import OpenAICompatible, Reply, Request, Usage
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.bench.defaults import SEEDS
 from metaspo.bench.instant import Behind, InstantModel, OtherwiseAsked
 from metaspo.bench.live import LiveTarget, hit_rate, prefix_counters
 from metaspo.bench.report import Report, Row
 from metaspo.bench.savings import LOOPS, SPREADS, Lever, prepare_run
-from metaspo.bench.simulated_openai import GPT_4O_MINI, SimulatedOpenAI
-from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
+from metaspo.bench.servers.simulated_openai import GPT_4O_MINI, SimulatedOpenAI
+from metaspo.bench.servers.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.workload import Size
 from metaspo.bench.world import World
 from metaspo.engine import Prepared, RunReport, count_calls

@@ -64,7 +64,7 @@ def measure_overhead(
 @contextmanager
 def fast_server() -> Iterator[str]:
     """The base URL of a running `fast_server`."""
-    with serving([sys.executable, "-P", "-m", "metaspo.bench.fast_server"]) as server:
+    with serving([sys.executable, "-P", "-m", "metaspo.bench.servers.fast_server"]) as server:
         keep_to_core(0, server.pid)
         yield server.url
 

@@ -17,7 +17,7 @@ from metaspo.bench.measure import spread, take_turns
 from metaspo.bench.report import Report, Row
 from metaspo.bench.workload import BASE, PAPER, Size, answer, make_run
 from metaspo.cache import DiskStore, request_key
-from metaspo.cache.database import open_cache
+from metaspo.cache.disk.database import open_cache
 from metaspo.cache.place import row_name
 from metaspo.engine import Prepared, RunReport
 from metaspo.engine.api import optimize

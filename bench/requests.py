@@ -25,7 +25,7 @@ from metaspo.bench.report import Report, Row
 from metaspo.bench.workload import filler
 from metaspo.cache import DiskStore, Entry, Store
 from metaspo.cache.batched import MEMORY_BYTES
-from metaspo.cache.folder import SETTINGS as CACHE_SETTINGS
+from metaspo.cache.disk.folder import SETTINGS as CACHE_SETTINGS
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 from metaspo.scheduling.gateway import BATCH_WINDOW
 

@@ -13,12 +13,12 @@ from statistics import fmean
 from typing import Any, Literal
 
 from metaspo.backends import Request, model_facts
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.bench.defaults import SEEDS
 from metaspo.bench.instant import OtherwiseAsked
 from metaspo.bench.report import Figure, Report, Row
-from metaspo.bench.simulated_openai import GPT_4O_MINI, SimulatedOpenAI
-from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
+from metaspo.bench.servers.simulated_openai import GPT_4O_MINI, SimulatedOpenAI
+from metaspo.bench.servers.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.workload import Size, make_run
 from metaspo.bench.world import World
 from metaspo.cache import MemoryStore

@@ -14,10 +14,10 @@ from time import process_time
 import orjson
 from aiohttp import web
 
-from metaspo.backends.event_loop import new_event_loop
-from metaspo.backends.garbage import leave_alone_what_stays
-from metaspo.bench.completion import ANSWER
+from metaspo.backends.loops.event_loop import new_event_loop
+from metaspo.backends.loops.garbage import leave_alone_what_stays
 from metaspo.bench.measure import keep_to_core, memory
+from metaspo.bench.servers.completion import ANSWER
 from metaspo.serving import ServeConfig, open_server
 
 MODEL = "bench"

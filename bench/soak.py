@@ -13,13 +13,13 @@ from time import perf_counter
 import aiohttp
 import orjson
 
-from metaspo.backends.vllm import free_port
+from metaspo.backends.managed.vllm import free_port
 from metaspo.bench.defaults import Victim
-from metaspo.bench.mortal_server import DIGEST
 from metaspo.bench.processes import ServerProcess, program
 from metaspo.bench.report import Report, Row
 from metaspo.bench.serve import server_command, use
 from metaspo.bench.served import MODEL, OURS, SLOTS
+from metaspo.bench.servers.mortal_server import DIGEST
 from metaspo.bench.workload import filler
 
 DOWN = 1.0  # seconds that a killed server is away
@@ -153,7 +153,7 @@ class _Model(_Mortal):
     lost_at_a_kill = SLOTS
 
     def __init__(self, port: int, paid: Path) -> None:
-        self._command = program("metaspo.bench.mortal_server", port, str(paid))
+        self._command = program("metaspo.bench.servers.mortal_server", port, str(paid))
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:

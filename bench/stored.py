@@ -20,7 +20,7 @@ from metaspo.bench.processes import measured_apart
 from metaspo.bench.report import Report, Row
 from metaspo.bench.requests import BATCH, BATCHES, LANE, SETTINGS, Requests, answer, stream
 from metaspo.cache import DiskStore, Entry, request_key
-from metaspo.cache.database import ROWS_PER_STATEMENT, batched, open_cache
+from metaspo.cache.disk.database import ROWS_PER_STATEMENT, batched, open_cache
 from metaspo.cache.place import row_name
 from metaspo.cache.record import encode_entry
 from metaspo.scheduling import Gateway, Lane

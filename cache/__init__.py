@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from metaspo.cache.base import BadEntry, Entry, Store, StoreError, StoreNotInstalled
     from metaspo.cache.batched import StoreStatistics
     from metaspo.cache.claims import Claims, LocalClaims, at_once
-    from metaspo.cache.disk import DiskStore
-    from metaspo.cache.disk_maintenance import DiskMaintenance
+    from metaspo.cache.disk.maintenance import DiskMaintenance
+    from metaspo.cache.disk.quick_reader import QuickReader
+    from metaspo.cache.disk.store import DiskStore
     from metaspo.cache.fallback import FallbackStore
     from metaspo.cache.key import KEY_VERSION, MARK, KeyPattern, explain_key, request_key
     from metaspo.cache.keyed import KeyedRequests, keys_of, last_of_each_model
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from metaspo.cache.memory import MemoryStore
     from metaspo.cache.opening import open_maintenance, open_store
     from metaspo.cache.place import Key
-    from metaspo.cache.quick_reader import QuickReader
     from metaspo.cache.sharing import Sharing
     from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache
 else:

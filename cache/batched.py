@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from metaspo.backends.closing import to_the_end
+from metaspo.backends.loops.closing import to_the_end
 from metaspo.cache.base import Entry, Store, StoreError
 from metaspo.cache.errors import bad_entry
 from metaspo.cache.lru import RecentEntries

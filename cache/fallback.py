@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from metaspo.backends.closing import to_the_end
+from metaspo.backends.loops.closing import to_the_end
 from metaspo.cache.base import BadEntry, Entry, Store, StoreError
 from metaspo.cache.claims import Claims, LocalClaims
 from metaspo.cache.sharing import Sharing

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from metaspo.cache.batched import MEMORY_BYTES, BatchedStore
 from metaspo.cache.claims import Claims
-from metaspo.cache.disk_claims import DiskClaims
+from metaspo.cache.disk.claims import DiskClaims
 from metaspo.cache.errors import explained
 from metaspo.cache.key import KEY
 from metaspo.cache.maintenance import Row, read_row

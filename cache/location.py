@@ -6,7 +6,7 @@ from typing import Final
 
 from metaspo.backends.paths import path_of
 from metaspo.cache.base import StoreError
-from metaspo.cache.redis_address import read_address
+from metaspo.cache.redis.address import read_address
 
 PASSWORD: Final = "REDIS_PASSWORD"  # noqa: S105 - the name of an environment variable
 """Where the password of a server is read from that a URL without one names."""

@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 from metaspo.cache.base import Store, StoreError, StoreNotInstalled
-from metaspo.cache.disk import DiskStore
-from metaspo.cache.disk_maintenance import DiskMaintenance
+from metaspo.cache.disk.maintenance import DiskMaintenance
+from metaspo.cache.disk.store import DiskStore
 from metaspo.cache.fallback import FallbackStore
 from metaspo.cache.files import FileMaintenance, FileStore
 from metaspo.cache.location import folder_of, scheme_of
@@ -40,7 +40,7 @@ def open_store(
     try:
         path = folder_of(location, folder=folder)
         store: Store = (
-            _redis("redis_store").RedisStore(location, password=password)
+            _redis("store").RedisStore(location, password=password)
             if path is None
             else FOLDERS[scheme_of(location)].store(path)
         )
@@ -56,7 +56,7 @@ def open_maintenance(location: str, *, password: str = "") -> Maintained:
     """Access to all of a store at once; makes none where there is none. Raises `StoreError`."""
     path = folder_of(location, folder=Path())
     maintenance: Maintained = (
-        _redis("redis_maintenance").RedisMaintenance(location, password=password)
+        _redis("maintenance").RedisMaintenance(location, password=password)
         if path is None
         else FOLDERS[scheme_of(location)].maintenance(path)
     )
@@ -65,6 +65,6 @@ def open_maintenance(location: str, *, password: str = "") -> Maintained:
 
 def _redis(module: str) -> ModuleType:
     try:
-        return import_module(f"metaspo.cache.{module}")
+        return import_module(f"metaspo.cache.redis.{module}")
     except ModuleNotFoundError as error:
         raise StoreNotInstalled("A cache on a server needs the extra `redis`: pip install 'metaspo[redis]'.") from error

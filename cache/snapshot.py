@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import zstandard
 
-from metaspo.backends.chat_reply import whole_reason
+from metaspo.backends.chat.reply import whole_reason
 from metaspo.cache.base import Entry, StoreError
 from metaspo.cache.key import ROW_NAME
 from metaspo.cache.maintenance import Maintained, Row

@@ -7,7 +7,7 @@ import typer
 from rich import box
 
 from metaspo import bench, tables
-from metaspo.backends.base_url import parse_base_url
+from metaspo.backends.http.base_url import parse_base_url
 from metaspo.bench.defaults import DOMAINS, LIVE_CALLS, SEEDS
 from metaspo.console import exit_on_user_error, out, say_note
 from metaspo.engine import ConfigError
@@ -67,7 +67,7 @@ def makespan(
     several runs at once.
     """
     from metaspo.bench.makespan import REPLICAS, TIERS
-    from metaspo.bench.simulated_openai import GPT_4O_MINI
+    from metaspo.bench.servers.simulated_openai import GPT_4O_MINI
 
     with exit_on_user_error():
         unknown = set(tier or ()) - set(GPT_4O_MINI)

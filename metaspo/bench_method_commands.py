@@ -15,7 +15,7 @@ from metaspo.overrides import parse_overrides
 from metaspo.parameters import Json
 
 if TYPE_CHECKING:
-    from metaspo.bench.method_peers import Peer
+    from metaspo.bench.known_truth.method_peers import Peer
 
 
 @bench_app.command()
@@ -79,8 +79,8 @@ def methods(
     Simulated: the same figures on every machine. All of it takes an hour or more, one number of calls and two seeds a
     minute or two.
     """
-    from metaspo.bench.method_shapes import METHODS
-    from metaspo.bench.methods import CALLS, KINDS, WORLDS, refuse_settings
+    from metaspo.bench.known_truth.method_shapes import METHODS
+    from metaspo.bench.known_truth.methods import CALLS, KINDS, WORLDS, refuse_settings
 
     with exit_on_user_error():
         if tenth and (calls or method or peers_python or worlds or sets or writer != "plain"):
@@ -116,8 +116,8 @@ def _known(option: str, given: Sequence[str] | None, names: Sequence[str]) -> No
 
 def _peers(python: Path | None, writer: str) -> "Mapping[str, Peer]":
     """The methods of other people's packages that a Python has; these know the plain optimizer model alone."""
-    from metaspo.bench.method_peers import peers_of
-    from metaspo.bench.methods import WRITERS
+    from metaspo.bench.known_truth.method_peers import peers_of
+    from metaspo.bench.known_truth.methods import WRITERS
 
     if writer not in WRITERS:
         raise ConfigError(f"--writer '{writer}': there is no such model; known: {', '.join(WRITERS)}")

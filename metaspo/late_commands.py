@@ -10,7 +10,7 @@ from typing import Any, Final
 import typer
 from typer.main import get_group
 
-from metaspo.backends.garbage import leave_alone_what_stays
+from metaspo.backends.loops.garbage import leave_alone_what_stays
 from metaspo.console import ExitCode, say_error
 from metaspo.parameters import WholeSentences
 

@@ -15,8 +15,8 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from metaspo.backends.http.loose_json import mended
 from metaspo.backends.late_patterns import late_pattern
-from metaspo.backends.loose_json import mended
 from metaspo.backends.secrets import hold_secrets_of, without_secrets
 from metaspo.console import HarmlessConsole, err
 from metaspo.scheduling.log_context import about

@@ -9,8 +9,8 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from metaspo.backends.event_loop import new_event_loop
-from metaspo.backends.garbage import leave_alone_what_stays
+from metaspo.backends.loops.event_loop import new_event_loop
+from metaspo.backends.loops.garbage import leave_alone_what_stays
 from metaspo.console import ExitCode, HurriedInterrupt, err, say_hurried, say_note
 from metaspo.scheduling.file_limit import raise_limit
 

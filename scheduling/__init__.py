@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 from metaspo.backends.late_exports import late_exports
 
 if TYPE_CHECKING:
-    from metaspo.scheduling.account import Account
-    from metaspo.scheduling.budget import NOTHING, Budget, Cost, Purse
-    from metaspo.scheduling.call_record import CallRecord
+    from metaspo.scheduling.budget.account import Account
+    from metaspo.scheduling.budget.budget import NOTHING, Budget, Cost, Purse
     from metaspo.scheduling.client import Answered, Client
     from metaspo.scheduling.draws import DrawCounter, is_sampled
     from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     )
     from metaspo.scheduling.failures import CallFailed, call_failed
     from metaspo.scheduling.gateway import Answer, Gateway
-    from metaspo.scheduling.lane import Lane
+    from metaspo.scheduling.lanes.call_record import CallRecord
+    from metaspo.scheduling.lanes.lane import Lane
     from metaspo.scheduling.queue import Priority
     from metaspo.scheduling.settings import LaneSettings, Prices
     from metaspo.scheduling.statistics import (

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from metaspo.backends import Completion, Request
 from metaspo.cache import StoreError, at_once
-from metaspo.scheduling.lane_state import LaneState
+from metaspo.scheduling.lanes.lane_state import LaneState
+from metaspo.scheduling.lanes.single_flight import SingleWaiter
 from metaspo.scheduling.queue import Priority
-from metaspo.scheduling.single_flight import SingleWaiter
 
 
 class Arrival(NamedTuple):

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from metaspo.cache import Entry, LocalClaims, Store, StoreError, at_once
-from metaspo.scheduling.flight import Flight, State
-from metaspo.scheduling.single_flight import FlightTable
+from metaspo.scheduling.lanes.flight import Flight, State
+from metaspo.scheduling.lanes.single_flight import FlightTable
 
 POLL = 0.25
 """Seconds between two looks at what other processes ask."""

@@ -13,20 +13,20 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Self, cast
 
 from metaspo.backends import Completion, Request, RequestRejected
-from metaspo.backends.closing import close_all, to_the_end
+from metaspo.backends.loops.closing import close_all, to_the_end
 from metaspo.cache import Store, StoreError, keys_of, last_of_each_model, request_key
-from metaspo.scheduling.account import Account
 from metaspo.scheduling.arrivals import Arrival, Arrivals
-from metaspo.scheduling.call_record import CallReports, OnCall
+from metaspo.scheduling.budget.account import Account
 from metaspo.scheduling.claiming import Claimer
 from metaspo.scheduling.events import Event
-from metaspo.scheduling.flight import Flight, Waiter
-from metaspo.scheduling.lane import Lane
-from metaspo.scheduling.lane_state import LaneState
-from metaspo.scheduling.open_lane import OpenLane
+from metaspo.scheduling.lanes.call_record import CallReports, OnCall
+from metaspo.scheduling.lanes.flight import Flight, Waiter
+from metaspo.scheduling.lanes.lane import Lane
+from metaspo.scheduling.lanes.lane_state import LaneState
+from metaspo.scheduling.lanes.open_lane import OpenLane
+from metaspo.scheduling.lanes.single_flight import BatchWaiter, FlightTable, OnAnswer, SingleWaiter
 from metaspo.scheduling.queue import Priority
 from metaspo.scheduling.sharer import Sharer
-from metaspo.scheduling.single_flight import BatchWaiter, FlightTable, OnAnswer, SingleWaiter
 from metaspo.scheduling.statistics import GatewayStatistics
 from metaspo.scheduling.store_writer import StoreWriter
 

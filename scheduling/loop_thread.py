@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import Any, NamedTuple, TypeVar
 
-from metaspo.backends.event_loop import new_event_loop
+from metaspo.backends.loops.event_loop import new_event_loop
 from metaspo.scheduling.failures import CallFailed
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from metaspo.scheduling.file_limit import limit, raise_limit
-from metaspo.scheduling.lane import Lane
+from metaspo.scheduling.lanes.lane import Lane
 from metaspo.scheduling.settings import LaneSettings
 
 OURS = 64  # files besides connections: caches, journals, what the interpreter has open

@@ -16,8 +16,8 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider, ge
 from opentelemetry.util.types import AttributeValue
 
 from metaspo.scheduling import gen_ai
-from metaspo.scheduling.call_record import CallRecord
 from metaspo.scheduling.call_totals import CallTotals, Group, Spread, Totals
+from metaspo.scheduling.lanes.call_record import CallRecord
 
 SCOPE: Final = "metaspo"
 SHARES: Final = 1 << 32  # as many as the first eight hex digits of a key have values

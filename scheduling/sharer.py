@@ -11,10 +11,10 @@ from math import isfinite
 
 from metaspo.cache import StoreError
 from metaspo.cache.sharing import Amounts, Drawn, RateAsk, Sharing
-from metaspo.scheduling.allowance import Allowance, Rate, Wanted
-from metaspo.scheduling.budget import Purse
-from metaspo.scheduling.lane_state import LaneState
-from metaspo.scheduling.pool import Pool
+from metaspo.scheduling.budget.budget import Purse
+from metaspo.scheduling.budget.pool import Pool
+from metaspo.scheduling.lanes.lane_state import LaneState
+from metaspo.scheduling.limits.allowance import Allowance, Rate, Wanted
 
 
 class Sharer:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from metaspo.backends import Completion
 from metaspo.cache import Entry, Store, StoreError
-from metaspo.scheduling.account import Account
+from metaspo.scheduling.budget.account import Account
 from metaspo.scheduling.errors import RunStopped
-from metaspo.scheduling.flight import Flight
-from metaspo.scheduling.single_flight import FlightTable
+from metaspo.scheduling.lanes.flight import Flight
+from metaspo.scheduling.lanes.single_flight import FlightTable
 
 Landed = list[tuple[Flight, Account]]  # flights that came home, and who paid for them
 

@@ -8,8 +8,8 @@ import orjson
 from aiohttp import web
 
 from metaspo.backends import ChatCall, chat_events
-from metaspo.backends.chat_answer import chat_answer
-from metaspo.backends.chat_format import encoded
+from metaspo.backends.chat.answer import chat_answer
+from metaspo.backends.chat.format import encoded
 from metaspo.scheduling import Answer, CallFailed
 
 JSON = "application/json"

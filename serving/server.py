@@ -18,14 +18,14 @@ import orjson
 from aiohttp import web
 
 from metaspo.backends import ChatCall, Progress, Request, read_chat_call, read_raw_request
-from metaspo.backends.raw_reply import PATHS
+from metaspo.backends.chat.raw_reply import PATHS
 from metaspo.cache import PASSWORD, open_store
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.listening import IDLE, Door
 from metaspo.engine.runtime.telemetry import exporting
 from metaspo.scheduling import Account, Answer, CallFailed, Gateway, call_failed, is_sampled
-from metaspo.scheduling.call_record import to_both
 from metaspo.scheduling.call_totals import CallTotals
+from metaspo.scheduling.lanes.call_record import to_both
 from metaspo.scheduling.open_files import make_room
 from metaspo.serving.accounts import Accounts
 from metaspo.serving.bodies import MAX_OF_BODY, body_of, json_of, keep_alive_of

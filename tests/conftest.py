@@ -16,7 +16,7 @@ from chat_server import ChatServer
 from command_line import write_project
 from hypothesis import settings
 
-from metaspo.backends.virtual_time import VirtualTimeLoop
+from metaspo.backends.loops.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from real_redis import RealRedis

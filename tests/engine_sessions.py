@@ -11,7 +11,7 @@ from _pytest.mark import ParameterSet
 from world import World
 
 from metaspo.backends import Request, Simulated
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.engine import Observer, Prepared, RunConfig, RunResult
 from metaspo.engine.config.wording import CountTokens

@@ -22,10 +22,10 @@ from world import World
 
 from metaspo import running
 from metaspo.backends import Message, Request
-from metaspo.backends.http_exchange import HttpExchange
-from metaspo.backends.virtual_time import VirtualTimeLoop
+from metaspo.backends.http.exchange import HttpExchange
+from metaspo.backends.loops.virtual_time import VirtualTimeLoop
 from metaspo.cli import main
-from metaspo.scheduling.lateness import SOONEST
+from metaspo.scheduling.lanes.lateness import SOONEST
 
 Json = Any
 WORLD = World(3, malformed=0.1)

@@ -26,7 +26,7 @@ from simulation_verdict import check_entries, check_selections, compare
 from simulation_world import SimulatedWorld
 
 from metaspo.backends import Request
-from metaspo.backends.virtual_time import Deadlock
+from metaspo.backends.loops.virtual_time import Deadlock
 from metaspo.cache import DiskStore, MemoryStore, Store, StoreError
 from metaspo.engine import Observer, Prepared, RunConfig, RunReport
 from metaspo.engine.config.models import lane_settings

@@ -30,7 +30,7 @@ from metaspo.scheduling import (
     Priority,
     Retried,
 )
-from metaspo.scheduling.single_flight import OnAnswer
+from metaspo.scheduling.lanes.single_flight import OnAnswer
 
 FAULTS_TO_REST = 3  # requests that a server fails in a row, before it is rested
 FIRST_REST, LONGEST_REST = 1.0, 30.0

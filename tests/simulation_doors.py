@@ -33,7 +33,7 @@ from simulation_verdict import check_entries
 from simulation_world import SimulatedWorld
 
 from metaspo.backends import Completion
-from metaspo.backends.virtual_time import Deadlock
+from metaspo.backends.loops.virtual_time import Deadlock
 from metaspo.cache import DiskStore, MemoryStore, Store, StoreError
 from metaspo.engine.config.models import lane_settings
 from metaspo.scheduling import (

@@ -32,8 +32,8 @@ from metaspo.backends import (
     TransientError,
     Unreachable,
 )
-from metaspo.backends.chat_reply import read_reply
-from metaspo.backends.http_errors import Call
+from metaspo.backends.chat.reply import read_reply
+from metaspo.backends.http.errors import Call
 from metaspo.cache import request_key
 
 ROUND_TRIP = 0.02

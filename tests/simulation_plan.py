@@ -14,8 +14,8 @@ from typing import Any, Literal
 from simulation_dialects import Dialect
 from world import DOUBT, JUDGE, SKILLS, doubted, judged, make_config, make_task, with_more, with_prompts
 
-from metaspo.bench.simulated_openai import OpenAIModel
-from metaspo.bench.simulated_vllm import VLLMModel
+from metaspo.bench.servers.simulated_openai import OpenAIModel
+from metaspo.bench.servers.simulated_vllm import VLLMModel
 from metaspo.engine import RunConfig
 from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.schema import OuterTable

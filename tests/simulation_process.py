@@ -10,7 +10,7 @@ from typing import TypeVar, TypeVarTuple
 import anyio
 from simulation_ledger import Ledger
 
-from metaspo.backends.virtual_time import VirtualTimeLoop
+from metaspo.backends.loops.virtual_time import VirtualTimeLoop
 from metaspo.cache import Entry, Store, StoreError
 
 T = TypeVar("T")

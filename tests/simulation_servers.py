@@ -10,8 +10,8 @@ from simulation_plan import Fault, LaneName, Plan
 from simulation_world import Said, SimulatedWorld
 
 from metaspo.backends import Request
-from metaspo.bench.simulated_openai import SimulatedOpenAI
-from metaspo.bench.simulated_vllm import SimulatedVLLM
+from metaspo.bench.servers.simulated_openai import SimulatedOpenAI
+from metaspo.bench.servers.simulated_vllm import SimulatedVLLM
 from metaspo.cache import request_key
 from metaspo.engine.config.models import lane_settings
 

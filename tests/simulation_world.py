@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from world import JUDGE, SKILLS, World, fraction
 
 from metaspo.backends import CONTENT_FILTER, Request, Usage
-from metaspo.backends.usage import estimate_usage
+from metaspo.backends.chat.usage import estimate_usage
 
 REFUSED_SHARE = 0.08
 CUT_SHARE = 0.1  # of a judge's verdicts, but for those asked for the third time: nothing could be done then

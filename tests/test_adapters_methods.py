@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from metaspo.bench.known_truth_world import World
-from metaspo.bench.method_peers import NEEDS, PEERS, peers_of
-from metaspo.bench.methods import WORLDS, Found, Job, find
+from metaspo.bench.known_truth.method_peers import NEEDS, PEERS, peers_of
+from metaspo.bench.known_truth.methods import WORLDS, Found, Job, find
+from metaspo.bench.known_truth.world import World
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 CALLS = 500

@@ -20,10 +20,10 @@ from metaspo.backends import (
     Sampling,
     ServerFault,
 )
-from metaspo.backends.chat_answer import chat_answer, tool_calls_of
-from metaspo.backends.chat_reply import read_reply
-from metaspo.backends.http_errors import Call
-from metaspo.backends.loose_json import loads
+from metaspo.backends.chat.answer import chat_answer, tool_calls_of
+from metaspo.backends.chat.reply import read_reply
+from metaspo.backends.http.errors import Call
+from metaspo.backends.http.loose_json import loads
 from metaspo.backends.printable import printable
 from metaspo.cache import request_key
 from metaspo.engine.cut_tags import with_cut_tag

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaspo.backends.deadlines import Deadlines, TimeLimit
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.http.deadlines import Deadlines, TimeLimit
+from metaspo.backends.loops.virtual_time import run_virtual
 
 Work = tuple[float, float]  # seconds that it takes, seconds that it may take
 

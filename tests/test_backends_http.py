@@ -38,7 +38,7 @@ from metaspo.backends import (
     Usage,
     WrongForm,
 )
-from metaspo.backends.http_errors import Call, safe_words
+from metaspo.backends.http.errors import Call, safe_words
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Account, Gateway, Lane
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
-from metaspo.backends.http_connections import Begun, Connections
+from metaspo.backends.http.connections import Begun, Connections
 
 BODY = b'{"q": 1}'
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes"

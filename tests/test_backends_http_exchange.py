@@ -6,9 +6,9 @@ import anyio
 import pytest
 from misbehaving_server import Answer, response, serving
 
-from metaspo.backends.http_endpoint import HttpEndpoint
-from metaspo.backends.http_errors import Call
-from metaspo.backends.http_exchange import HttpExchange, Response
+from metaspo.backends.http.endpoint import HttpEndpoint
+from metaspo.backends.http.errors import Call
+from metaspo.backends.http.exchange import HttpExchange, Response
 
 
 async def send(exchange: HttpExchange, url: str) -> Response:

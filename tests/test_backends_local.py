@@ -25,7 +25,7 @@ from metaspo.backends import (
     Startable,
     read_raw_request,
 )
-from metaspo.backends.started import note_end
+from metaspo.backends.managed.started import note_end
 
 SMALL = "smollm2"
 HELLO = Request(model=SMALL, messages=(Message("user", "Say hello."),), sampling=Sampling(max_tokens=4))
@@ -126,7 +126,7 @@ def slow_site(monkeypatch: pytest.MonkeyPatch) -> SlowSite:
     """In place of the network."""
     pytest.importorskip("xllamacpp")
     site = SlowSite()
-    monkeypatch.setattr("metaspo.backends.local.fetch_model", site.fetch)
+    monkeypatch.setattr("metaspo.backends.managed.local.fetch_model", site.fetch)
     return site
 
 

@@ -17,7 +17,7 @@ import pytest
 from test_backends_local import started, wait_until_gone
 
 from metaspo.backends import ConnectionLost, LocalModel, LocalServerFailed, Message, Request, Unreachable
-from metaspo.backends.local_server import ServerSettings
+from metaspo.backends.managed.local_server import ServerSettings
 
 STANDIN = """
 import json, os, signal, sys, time

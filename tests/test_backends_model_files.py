@@ -19,7 +19,7 @@ import pytest
 from aiohttp import web
 
 from metaspo.backends import LocalModelFacts, ModelFileUnavailable, fetch_model, local_models, models_folder
-from metaspo.backends.model_names import WheelPart, local_revision, local_size, local_threads, parse_hub_name
+from metaspo.backends.managed.model_names import WheelPart, local_revision, local_size, local_threads, parse_hub_name
 
 CONTENT = b"GGUF" + bytes(range(256)) * 40
 CUT = 5000

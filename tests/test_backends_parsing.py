@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.backends import LimitHints
-from metaspo.backends.base_url import parse_base_url
-from metaspo.backends.limit_headers import parse_duration, parse_limit_hints, parse_retry_after
-from metaspo.backends.prometheus import parse_load
+from metaspo.backends.http.base_url import parse_base_url
+from metaspo.backends.http.limit_headers import parse_duration, parse_limit_hints, parse_retry_after
+from metaspo.backends.http.prometheus import parse_load
 
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))

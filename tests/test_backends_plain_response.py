@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.backends import BackendError, ConnectionLost, Message, OpenAICompatible, Request, Sampling
-from metaspo.backends.plain_response import LONGEST, FirstReader, plain_head
+from metaspo.backends.http.plain_response import LONGEST, FirstReader, plain_head
 
 REQUEST = Request(model="m", messages=(Message("user", "Is it so?"),), sampling=Sampling(max_tokens=16))
 BODY = b'{"choices":[{"message":{"content":"yes"},"finish_reason":"stop"}]}'

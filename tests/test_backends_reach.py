@@ -45,10 +45,10 @@ from metaspo.backends import (
     Unreachable,
     WrongForm,
 )
-from metaspo.backends.base_url import parse_base_url
-from metaspo.backends.http_endpoint import proxy_for
-from metaspo.backends.http_errors import Call, error_from_response, safe_words
-from metaspo.backends.http_exchange import _reason
+from metaspo.backends.http.base_url import parse_base_url
+from metaspo.backends.http.endpoint import proxy_for
+from metaspo.backends.http.errors import Call, error_from_response, safe_words
+from metaspo.backends.http.exchange import _reason
 from metaspo.backends.printable import printable
 from metaspo.backends.secrets import without_held
 

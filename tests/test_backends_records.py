@@ -30,10 +30,10 @@ from metaspo.backends import (
     rest_of,
     tool_calls_of,
 )
-from metaspo.backends.chat_answer import chat_answer
-from metaspo.backends.chat_format import chat_body, raw_body
-from metaspo.backends.chat_reply import read_reply
-from metaspo.backends.http_errors import Call
+from metaspo.backends.chat.answer import chat_answer
+from metaspo.backends.chat.format import chat_body, raw_body
+from metaspo.backends.chat.reply import read_reply
+from metaspo.backends.http.errors import Call
 from metaspo.cache import Entry, request_key
 from metaspo.cache.record import decode_entry, encode_entry
 from metaspo.scheduling.estimate import LONGEST_ANSWER, USUAL_ANSWER, TokenEstimator, size_of

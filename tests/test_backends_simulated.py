@@ -23,7 +23,7 @@ from metaspo.backends import (
     TimedOut,
     Usage,
 )
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 
 
 def question(text: str, *, draw: int = 0) -> Request:

@@ -11,7 +11,7 @@ import pytest
 from anyio.abc import Process
 
 from metaspo.backends import OpenAICompatible, Reply, Request
-from metaspo.backends.started import LocalServerFailed, StartedServer
+from metaspo.backends.managed.started import LocalServerFailed, StartedServer
 
 DEAF = """
 import pathlib, signal, sys

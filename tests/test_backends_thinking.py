@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.backends.thinking import may_hold_thinking, separate_thinking
+from metaspo.backends.chat.thinking import may_hold_thinking, separate_thinking
 
 TEXTS = [
     ("<think>hm</think>yes", "yes", "hm"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.backends import Message, Request, Sampling, Usage
-from metaspo.backends.usage import estimate_usage, read_usage
+from metaspo.backends.chat.usage import estimate_usage, read_usage
 from metaspo.scheduling import Prices
 
 REQUEST = Request(model="m", messages=(Message("system", "Be brief. " * 40), Message("user", "Why is it so? " * 200)))

@@ -23,19 +23,12 @@ from hypothesis import strategies as st
 from misbehaving_server import Answer, serving
 from test_backends_local import wait_until_gone
 
-from metaspo.backends import (
-    ConnectionLost,
-    LocalServerFailed,
-    Message,
-    OpenAICompatible,
-    Request,
-    Unreachable,
-    watchdog,
-)
-from metaspo.backends.gpus import gpus_there, share_out
-from metaspo.backends.last_words import last_words
+from metaspo.backends import ConnectionLost, LocalServerFailed, Message, OpenAICompatible, Request, Unreachable
+from metaspo.backends.managed import watchdog
+from metaspo.backends.managed.gpus import gpus_there, share_out
+from metaspo.backends.managed.last_words import last_words
+from metaspo.backends.managed.vllm import RESTARTS, VllmReplica, VllmSettings, free_port, vllm_replicas
 from metaspo.backends.secrets import BLOT, without_held
-from metaspo.backends.vllm import RESTARTS, VllmReplica, VllmSettings, free_port, vllm_replicas
 
 MODEL = "owner/some-model"
 HELLO = Request(model=MODEL, messages=(Message("user", "Say hello."),))
@@ -71,7 +64,7 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             addresses.append(self.base_url)
             await super().aclose()
 
-    monkeypatch.setattr("metaspo.backends.vllm.OpenAICompatible", Noting)
+    monkeypatch.setattr("metaspo.backends.managed.vllm.OpenAICompatible", Noting)
     return addresses
 
 
@@ -267,7 +260,7 @@ async def test_one_that_answers_for_long_between_its_deaths_is_started_again_as_
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("metaspo.backends.vllm.RENEWED", 2)
+    monkeypatch.setattr("metaspo.backends.managed.vllm.RENEWED", 2)
     fake: Installed = put({"calls": 2})
     async with open_replica(replica(tmp_path)) as server:
         await server.start()
@@ -283,7 +276,7 @@ async def test_one_that_answers_too_little_between_its_deaths_is_given_up(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("metaspo.backends.vllm.RENEWED", 2)
+    monkeypatch.setattr("metaspo.backends.managed.vllm.RENEWED", 2)
     put({"calls": 1})
     async with open_replica(replica(tmp_path)) as server:
         await server.start()
@@ -319,7 +312,7 @@ async def test_closing_ends_all_that_it_has_started_by_force_if_need_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also a child of its own, which would hold the GPU's memory."""
-    monkeypatch.setattr("metaspo.backends.vllm._GRACE", 0.2)
+    monkeypatch.setattr("metaspo.backends.managed.vllm._GRACE", 0.2)
     fake: Installed = put({"stubborn": True})
     async with open_replica(replica(tmp_path)) as server:
         await server.start()
@@ -331,7 +324,7 @@ async def test_closing_ends_all_that_it_has_started_by_force_if_need_be(
 PARENT = f"""
 import anyio, sys
 from pathlib import Path
-from metaspo.backends.vllm import VllmReplica, VllmSettings
+from metaspo.backends.managed.vllm import VllmReplica, VllmSettings
 
 async def main():
     await VllmReplica(VllmSettings(model="{MODEL}"), logs=Path(sys.argv[1])).start()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.backends.server_words import ErrorBody, parse_error_body, read_error
+from metaspo.backends.http.server_words import ErrorBody, parse_error_body, read_error
 
 
 def nested(levels: int, words: str) -> object:

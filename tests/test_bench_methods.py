@@ -9,15 +9,15 @@ import pytest
 from command_line import here
 from sizes import rest_is_slow
 
-from metaspo.bench.gepa_peer import Adapter
-from metaspo.bench.known_truth_skills import named
-from metaspo.bench.known_truth_world import SOURCES, World
-from metaspo.bench.method_peers import peers_of
-from metaspo.bench.method_shapes import METHODS, REFERENCE
-from metaspo.bench.methods import LEANS, WRITERS, Job, find, measure_methods
-from metaspo.bench.peer_models import SYSTEM, Models
-from metaspo.bench.peer_writer import SHARED, WRONG, PeerWriter
-from metaspo.bench.tenth import compare, measure_tenth
+from metaspo.bench.known_truth.gepa_peer import Adapter
+from metaspo.bench.known_truth.method_peers import peers_of
+from metaspo.bench.known_truth.method_shapes import METHODS, REFERENCE
+from metaspo.bench.known_truth.methods import LEANS, WRITERS, Job, find, measure_methods
+from metaspo.bench.known_truth.peer_models import SYSTEM, Models
+from metaspo.bench.known_truth.peer_writer import SHARED, WRONG, PeerWriter
+from metaspo.bench.known_truth.skills import named
+from metaspo.bench.known_truth.tenth import compare, measure_tenth
+from metaspo.bench.known_truth.world import SOURCES, World
 
 CALLS = 300
 APART = ["--world", "apart", "--world", "apart, distraction"]

@@ -37,7 +37,6 @@ from metaspo.bench import (
 )
 from metaspo.bench.browser import CHROMIUM
 from metaspo.bench.clients import make_requests
-from metaspo.bench.limited_server import BURST, LimitedServer
 from metaspo.bench.limits import CASES, LimitCase, limit_row, measure_limits
 from metaspo.bench.live import recommended, shared_out
 from metaspo.bench.lower_bound import BoundFinder
@@ -46,7 +45,8 @@ from metaspo.bench.replay import finish_run
 from metaspo.bench.requests import ALONE, WAYS, Requests, Way, one_row
 from metaspo.bench.scale import size_of_run
 from metaspo.bench.schedules import one_by_one, with_barriers
-from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel
+from metaspo.bench.servers.limited_server import BURST, LimitedServer
+from metaspo.bench.servers.simulated_openai import GPT_4O_MINI, OpenAIModel
 from metaspo.bench.stored import fill, one_turn
 from metaspo.bench.work import work_of
 from metaspo.bench.workload import BASE, OPTIMIZER, PAPER, Size, answer, make_run

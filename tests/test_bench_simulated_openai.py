@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaspo.backends import CreditExhausted, Message, RateLimited, Request, Sampling, SlowDown
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.bench import OpenAIModel, SimulatedOpenAI
 
 LIMIT = 600.0

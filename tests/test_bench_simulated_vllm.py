@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaspo.backends import Message, Overloaded, Request, Sampling, TimedOut
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.bench import SimulatedVLLM, VLLMModel
-from metaspo.bench.kv_cache import KVCache, block_keys
+from metaspo.bench.servers.kv_cache import KVCache, block_keys
 from metaspo.bench.workload import filler
 
 LIMIT = 10_000.0

@@ -11,11 +11,11 @@ import pytest
 from real_redis import RealRedis, real_redis
 
 from metaspo.cache import DiskStore, FallbackStore, Store, open_store
-from metaspo.cache.disk_claims import DiskClaims
+from metaspo.cache.disk.claims import DiskClaims
 from metaspo.cache.files import FileStore
-from metaspo.cache.redis_claims import LEASE as CLAIM_LEASE
-from metaspo.cache.redis_server import PATIENCE
-from metaspo.cache.redis_store import RedisStore
+from metaspo.cache.redis.claims import LEASE as CLAIM_LEASE
+from metaspo.cache.redis.server import PATIENCE
+from metaspo.cache.redis.store import RedisStore
 from metaspo.cache.testing import ClaimsConformance, claims_of, make_key
 from metaspo.scheduling.claiming import RENEWALS
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from store_script import names_in
 
 from metaspo.cache import DiskMaintenance, DiskStore, Entry, Store, StoreError, verify_cache
-from metaspo.cache.database import add_first, open_cache
-from metaspo.cache.folder import SETTINGS
+from metaspo.cache.disk.database import add_first, open_cache
+from metaspo.cache.disk.folder import SETTINGS
 from metaspo.cache.testing import StoreConformance, make_entry, make_key
 from metaspo.cache.writer import BATCH
 

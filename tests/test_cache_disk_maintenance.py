@@ -46,7 +46,7 @@ def test_what_lies_before_a_cut_is_read_and_the_rest_is_told_row_by_row(
     folder: Path, monkeypatch: pytest.MonkeyPatch, cut: int, chunk: int
 ) -> None:
     """None is skipped, however many are read at once."""
-    monkeypatch.setattr("metaspo.cache.disk_maintenance._CHUNK", chunk)
+    monkeypatch.setattr("metaspo.cache.disk.maintenance._CHUNK", chunk)
     os.truncate(folder / "cache.db", os.path.getsize(folder / "cache.db") - cut * PAGE)
     rows = keys_and_problems(folder)
     assert [number for number, _, _ in rows] == list(range(1, MANY + 1))
@@ -62,7 +62,7 @@ def test_what_lies_before_a_cut_is_read_and_the_rest_is_told_row_by_row(
 
 def test_rows_around_a_page_that_was_overwritten_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that were removed before are not told of."""
-    monkeypatch.setattr("metaspo.cache.disk_maintenance._CHUNK", 10)
+    monkeypatch.setattr("metaspo.cache.disk.maintenance._CHUNK", 10)
     change(folder, "DELETE FROM Cache WHERE rowid IN (4, 5, 40)")
     with (folder / "cache.db").open("r+b") as file:
         file.seek(os.path.getsize(folder / "cache.db") // 2 // PAGE * PAGE)

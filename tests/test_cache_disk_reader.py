@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from metaspo.cache import DiskStore, StoreError
-from metaspo.cache.database import add_first, open_cache
-from metaspo.cache.disk_reader import ALLOWANCE, BLOCK, BLOCKS, LONGEST, DiskReader
-from metaspo.cache.folder import connect
+from metaspo.cache.disk.database import add_first, open_cache
+from metaspo.cache.disk.folder import connect
+from metaspo.cache.disk.reader import ALLOWANCE, BLOCK, BLOCKS, LONGEST, DiskReader
 from metaspo.cache.testing import make_entry, make_key
 
 

@@ -24,9 +24,9 @@ from metaspo.cache import (
     prune_cache,
     verify_cache,
 )
-from metaspo.cache.database import open_cache
+from metaspo.cache.disk.database import open_cache
+from metaspo.cache.disk.folder import PLACES, connect
 from metaspo.cache.errors import explain
-from metaspo.cache.folder import PLACES, connect
 from metaspo.cache.record import FORMAT, BadRecord
 from metaspo.cache.testing import make_entry, make_key
 

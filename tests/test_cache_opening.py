@@ -8,13 +8,13 @@ import pytest
 from redis import exceptions
 
 from metaspo.cache import DiskMaintenance, DiskStore, FallbackStore, MemoryStore, StoreError
-from metaspo.cache.database import open_cache
+from metaspo.cache.disk.database import open_cache
 from metaspo.cache.files import FileStore
 from metaspo.cache.location import OF_FOLDERS, holds_password, is_url, shown_location
 from metaspo.cache.opening import FOLDERS, open_maintenance, open_store
 from metaspo.cache.record import encode_entry
-from metaspo.cache.redis_address import read_address
-from metaspo.cache.redis_server import check_safe, eviction, explained
+from metaspo.cache.redis.address import read_address
+from metaspo.cache.redis.server import check_safe, eviction, explained
 from metaspo.cache.testing import make_entry, make_key
 
 
@@ -198,7 +198,7 @@ def test_a_database_that_is_taken_away_as_it_is_opened_is_not_kept_open(
     def gone(folder: Path) -> None:
         raise FileNotFoundError(2, "No such file or directory", str(folder))
 
-    monkeypatch.setattr("metaspo.cache.database.identity", gone)
+    monkeypatch.setattr("metaspo.cache.disk.database.identity", gone)
     with pytest.raises(StoreError, match="could not be opened") as caught:
         open_cache(tmp_path / "cache")
     assert caught.value

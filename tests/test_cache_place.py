@@ -25,8 +25,8 @@ from metaspo.cache import (
     verify_cache,
 )
 from metaspo.cache import testing as laws
-from metaspo.cache.database import open_cache
-from metaspo.cache.folder import PLACES
+from metaspo.cache.disk.database import open_cache
+from metaspo.cache.disk.folder import PLACES
 from metaspo.cache.place import LENGTH, Key, key_at, key_of_row, row_name
 from metaspo.cache.testing import StoreConformance, make_entry, make_key
 from metaspo.scheduling import Gateway, Lane

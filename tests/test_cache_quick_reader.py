@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from metaspo.cache import DiskMaintenance, DiskStore, MemoryStore
+from metaspo.cache.disk.quick_reader import QuickReader
 from metaspo.cache.lru import OVERHEAD
-from metaspo.cache.quick_reader import QuickReader
 from metaspo.cache.record import encode_entry
 from metaspo.cache.testing import make_entry, make_key
 

@@ -33,10 +33,10 @@ from metaspo.cache import (
     prune_cache,
     verify_cache,
 )
-from metaspo.cache.redis_address import read_address
-from metaspo.cache.redis_maintenance import RedisMaintenance
-from metaspo.cache.redis_server import RETRIES, RIGHTS, check_safe, explained
-from metaspo.cache.redis_store import PREFIX, RedisStore
+from metaspo.cache.redis.address import read_address
+from metaspo.cache.redis.maintenance import RedisMaintenance
+from metaspo.cache.redis.server import RETRIES, RIGHTS, check_safe, explained
+from metaspo.cache.redis.store import PREFIX, RedisStore
 from metaspo.cache.sharing import Amounts, CapAsk, Drawn, RateAsk
 from metaspo.cache.testing import StoreConformance, claims_of, make_entry, make_key
 

@@ -15,10 +15,10 @@ from scheduling_world import Server, ask
 
 from metaspo.backends import Request
 from metaspo.cache import StoreError
-from metaspo.cache.redis_address import read_address
-from metaspo.cache.redis_server import Server as Connection
-from metaspo.cache.redis_sharing import RedisSharing
-from metaspo.cache.redis_store import RedisStore
+from metaspo.cache.redis.address import read_address
+from metaspo.cache.redis.server import Server as Connection
+from metaspo.cache.redis.sharing import RedisSharing
+from metaspo.cache.redis.store import RedisStore
 from metaspo.cache.sharing import Amounts, CapAsk, Drawn, RateAsk
 from metaspo.scheduling import Account, Budget, BudgetExhausted, Gateway, Lane, LaneSettings
 

@@ -17,7 +17,7 @@ from faulty_server import MOST
 from warm import Process
 
 from metaspo.cache import DiskMaintenance, verify_cache
-from metaspo.scheduling.calls_out import UNSTORED
+from metaspo.scheduling.lanes.calls_out import UNSTORED
 
 CONCURRENCY, LANES = 4, 2
 REPEATED = (

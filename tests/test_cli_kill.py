@@ -16,7 +16,7 @@ from metaspo.cache import DiskMaintenance, verify_cache
 from metaspo.engine import read_journal, selections
 from metaspo.engine.journal.ledger import BOOT_ID
 from metaspo.engine.journal.view import RunView
-from metaspo.scheduling.calls_out import UNSTORED
+from metaspo.scheduling.lanes.calls_out import UNSTORED
 
 WORLD = World(3, malformed=0.1)
 COMMAND = ("optimize", "run.toml", "--set", "iterations=5", "--set", "outer.candidates=9")  # some 500 calls

@@ -297,8 +297,8 @@ def test_a_path_that_no_file_can_have_is_told_with_its_key(project: Path, key: s
     ("package", "set_to", "extra"),
     [
         ("xllamacpp", ["base.backend=local", "base.model=smollm2", "base.endpoints=[]"], "local"),
-        ("metaspo.cache.redis_store", ["cache=redis://127.0.0.1:9/0"], "redis"),
-        ("metaspo.cache.redis_store", ["cache=redis://127.0.0.1:9/0", "cache_failure=continue"], "redis"),
+        ("metaspo.cache.redis.store", ["cache=redis://127.0.0.1:9/0"], "redis"),
+        ("metaspo.cache.redis.store", ["cache=redis://127.0.0.1:9/0", "cache_failure=continue"], "redis"),
         ("optuna", ["inner.strategy=mipro"], "mipro"),
         ("mlflow", ["track.mlflow=sqlite:///runs.db"], "mlflow"),
         ("tokenizers", ["outer.max_prompt_tokens=900"], "tokens"),

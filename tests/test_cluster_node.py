@@ -17,7 +17,7 @@ from command_line import here
 from sizes import rest_is_slow
 from world import World
 
-from metaspo.backends.vllm import free_port
+from metaspo.backends.managed.vllm import free_port
 from metaspo.engine import ConfigError, RunDirectory, prepare
 from metaspo.engine.cluster import Outcome, Part, check_parts, part_of, seen_by_all, unpack
 from metaspo.engine.cluster.node import run_part

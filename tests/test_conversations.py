@@ -14,7 +14,7 @@ from world import World, make_config, make_task
 
 from metaspo.backends import Message, Request
 from metaspo.backends.base import Role
-from metaspo.backends.chat_format import chat_body
+from metaspo.backends.chat.format import chat_body
 from metaspo.cache.key import request_key
 from metaspo.engine.config.checks import check_config
 from metaspo.engine.config.plan import plan_run

@@ -5,7 +5,7 @@ import asyncio
 import anyio
 import pytest
 
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.engine.gather import both, gather
 
 

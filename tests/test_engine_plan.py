@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from world import SKILLS, World, fraction, make_config, make_task
 
 from metaspo.backends import ModelFileUnavailable, Request, Simulated
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.engine import Calls, Observer, Prepared, RunConfig, RunReport, count_calls, plan_run
 from metaspo.engine.api import optimize

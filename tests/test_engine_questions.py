@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scheduling_world import Server, ask
 
 from metaspo.backends import HalfAnswer, Message, Request, Sampling
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MARK, Key, KeyedRequests, MemoryStore, request_key
 from metaspo.engine.config.models import Model
 from metaspo.engine.evaluation.asking import Base, Questions

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from world import World, make_config, make_task
 
 from metaspo.backends import Simulated
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.engine import Observer, Prepared
 from metaspo.engine.journal.journal import MemoryJournal

@@ -11,7 +11,7 @@ from rich.console import Console
 from world import World, make_config, make_task
 
 from metaspo.backends import Message, Request, Sampling, Simulated
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, RunReport, report_data
 from metaspo.engine.api import optimize

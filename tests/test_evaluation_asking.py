@@ -12,7 +12,7 @@ from world import make_config, make_task
 
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore
 from metaspo.backends import Completion, Message, Request, RequestRejected, Sampling, Scripted, Usage
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.engine.config.models import model_of
 from metaspo.engine.evaluation.asking import Asking, Base, asking_of
 from metaspo.engine.evaluation.call_options import with_options

@@ -22,8 +22,8 @@ sys.path.insert(0, str(TOOLS))
 
 from known_truth import Job, Outcome, by_itself, measure  # noqa: E402 - tools is no package
 
-from metaspo.bench.known_truth_skills import CATALOGUE, COMMON, named  # noqa: E402
-from metaspo.bench.known_truth_world import (  # noqa: E402
+from metaspo.bench.known_truth.skills import CATALOGUE, COMMON, named  # noqa: E402
+from metaspo.bench.known_truth.world import (  # noqa: E402
     BASE,
     FICKLE,
     FORMAT,
@@ -36,7 +36,7 @@ from metaspo.bench.known_truth_world import (  # noqa: E402
     needs_of,
     truth,
 )
-from metaspo.bench.known_truth_writer import Writer  # noqa: E402
+from metaspo.bench.known_truth.writer import Writer  # noqa: E402
 
 SEEDS = range(5)
 CASES = [

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.backends import Message, Request
-from metaspo.bench.known_truth_pushes import LEANING, TURNED, Evidence, evidence, push_to, pushed_to
-from metaspo.bench.known_truth_world import BASE, FORMAT, MAX_CHANCE, MIN_CHANCE, WRITER, World, truth
-from metaspo.bench.known_truth_writer import Writer
+from metaspo.bench.known_truth.pushes import LEANING, TURNED, Evidence, evidence, push_to, pushed_to
+from metaspo.bench.known_truth.world import BASE, FORMAT, MAX_CHANCE, MIN_CHANCE, WRITER, World, truth
+from metaspo.bench.known_truth.writer import Writer
 
 ROLES = {"user": "You improve prompts for language models.", "system": "You improve system prompts."}
 

@@ -17,11 +17,11 @@ from test_engine_plan import PAPER, Prolific, tasks_of
 from world import World, make_config
 
 from metaspo.backends import Simulated
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.bench.lower_bound import BoundFinder
 from metaspo.bench.makespan import ours, planned
-from metaspo.bench.simulated_openai import GPT_4O_MINI
-from metaspo.bench.simulated_vllm import VLLMModel
+from metaspo.bench.servers.simulated_openai import GPT_4O_MINI
+from metaspo.bench.servers.simulated_vllm import VLLMModel
 from metaspo.bench.work import work_of
 from metaspo.bench.workload import Size, answer, make_run
 from metaspo.cache import MemoryStore

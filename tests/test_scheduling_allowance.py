@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.backends import LimitHints
-from metaspo.scheduling.allowance import BATCH, KEPT, UNKNOWN, Allowance, Rate, Wanted
-from metaspo.scheduling.limits import RateLimits
+from metaspo.scheduling.limits.allowance import BATCH, KEPT, UNKNOWN, Allowance, Rate, Wanted
+from metaspo.scheduling.limits.limits import RateLimits
 
 
 def make_allowance(*, requests: float = 100.0, tokens: float = 10_000.0) -> Allowance:

@@ -14,9 +14,9 @@ from test_scheduling_lateness import AT, SLOW, limit, overtake, rig_that_knows
 from metaspo.backends import Request
 from metaspo.cache import MemoryStore, request_key
 from metaspo.scheduling import Account, Budget, Cost, Gateway, Lane, LaneSettings, Prices, Retried
-from metaspo.scheduling.calls_out import LOOK_AT_FEW, MAX_OUT
-from metaspo.scheduling.flight import Flight
-from metaspo.scheduling.lateness import ENOUGH, Remedy, remedy
+from metaspo.scheduling.lanes.calls_out import LOOK_AT_FEW, MAX_OUT
+from metaspo.scheduling.lanes.flight import Flight
+from metaspo.scheduling.lanes.lateness import ENOUGH, Remedy, remedy
 from metaspo.scheduling.settings import Billing
 
 ANSWER = Cost(1, PROMPT_TOKENS + ANSWER_TOKENS, 0.0)

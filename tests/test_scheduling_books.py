@@ -14,15 +14,15 @@ from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.runs.spending_book import unanswered
 from metaspo.scheduling import Account, Budget, BudgetExhausted, Cost, LaneSettings, Prices
-from metaspo.scheduling.books import Books
-from metaspo.scheduling.budget import AHEAD, CALLS_AHEAD, Purse
-from metaspo.scheduling.endpoints import Endpoint
-from metaspo.scheduling.flight import Call, Flight
-from metaspo.scheduling.limits import RateLimits
+from metaspo.scheduling.budget.budget import AHEAD, CALLS_AHEAD, Purse
+from metaspo.scheduling.lanes.books import Books
+from metaspo.scheduling.lanes.endpoints import Endpoint
+from metaspo.scheduling.lanes.flight import Call, Flight
+from metaspo.scheduling.lanes.single_flight import FlightTable
+from metaspo.scheduling.lanes.surroundings import Surroundings
+from metaspo.scheduling.limits.limits import RateLimits
 from metaspo.scheduling.settings import Billing
-from metaspo.scheduling.single_flight import FlightTable
 from metaspo.scheduling.statistics import LaneUse
-from metaspo.scheduling.surroundings import Surroundings
 
 COST = st.builds(Cost, st.integers(0, 3), st.integers(0, 900), st.integers(0, 40).map(lambda eighths: eighths / 8))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, Server, ask, now
 
 from metaspo.backends import Completion, HalfAnswer, Message, RateLimited, Reply, Request, RequestRejected, Usage
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import (
     Account,
@@ -23,9 +23,9 @@ from metaspo.scheduling import (
     LaneSettings,
     Prices,
 )
-from metaspo.scheduling.books import UNSEEN
-from metaspo.scheduling.budget import CALLS_AHEAD, Cost, Purse
+from metaspo.scheduling.budget.budget import CALLS_AHEAD, Cost, Purse
 from metaspo.scheduling.estimate import TokenEstimator, size_of
+from metaspo.scheduling.lanes.books import UNSEEN
 
 PRICES = Prices(input=1_000.0, cached=500.0, output=2_000.0)
 

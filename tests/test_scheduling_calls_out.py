@@ -6,10 +6,10 @@ from test_scheduling_lane_state import ERRORS, Asker, Rig
 
 from metaspo.backends import ConnectionLost
 from metaspo.scheduling import Account, LaneSettings
-from metaspo.scheduling.calls_out import UNSTORED, CallsOut
-from metaspo.scheduling.endpoints import Endpoint
-from metaspo.scheduling.flight import Call, Flight
-from metaspo.scheduling.limits import RateLimits
+from metaspo.scheduling.lanes.calls_out import UNSTORED, CallsOut
+from metaspo.scheduling.lanes.endpoints import Endpoint
+from metaspo.scheduling.lanes.flight import Call, Flight
+from metaspo.scheduling.limits.limits import RateLimits
 
 ACCOUNT = Account("run")
 RIG = Rig()

@@ -14,9 +14,9 @@ from real_redis import RealRedis
 from scheduling_world import Server, ask, now
 
 from metaspo.backends import Completion, Request, RequestRejected
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import DiskStore, Entry, MemoryStore, Store, StoreError, request_key
-from metaspo.cache.redis_store import RedisStore
+from metaspo.cache.redis.store import RedisStore
 from metaspo.cache.testing import claims_of, make_entry
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings
 from metaspo.scheduling.claiming import POLL, RENEWALS

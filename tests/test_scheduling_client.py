@@ -49,8 +49,8 @@ from metaspo.scheduling import (
 )
 from metaspo.scheduling.client import FROM_WITHIN, HITS_KEPT
 from metaspo.scheduling.failures import STATUS, call_failed
+from metaspo.scheduling.lanes.verdicts import VERDICT_LASTS
 from metaspo.scheduling.open_files import OURS
-from metaspo.scheduling.verdicts import VERDICT_LASTS
 
 SAMPLED = Sampling(temperature=1.0)
 

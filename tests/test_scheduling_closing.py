@@ -8,8 +8,8 @@ import pytest
 from scheduling_world import Server, ask, now
 
 from metaspo.backends import Request, ServerInfo, Unreachable
-from metaspo.backends.closing import to_the_end
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.closing import to_the_end
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import Entry, MemoryStore, StoreError
 from metaspo.scheduling import Gateway, Lane, LaneSettings, RunStopped
 

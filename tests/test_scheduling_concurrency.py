@@ -11,10 +11,10 @@ from scheduling_world import Server, SlotServer, ask, now
 from sizes import rest_is_slow
 
 from metaspo.backends import Overloaded, Request
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import ConcurrencyChanged, Event, Gateway, Lane, LaneSettings
-from metaspo.scheduling.concurrency import (
+from metaspo.scheduling.limits.concurrency import (
     CEILING_MEMORY,
     COOL_DOWN,
     FIRST,

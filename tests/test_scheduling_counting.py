@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaspo.backends import LimitHints
-from metaspo.scheduling.counting import DECLARED, LARGER, USED, VAGUE, Counting
-from metaspo.scheduling.limits import RateLimits, Reservation
+from metaspo.scheduling.limits.counting import DECLARED, LARGER, USED, VAGUE, Counting
+from metaspo.scheduling.limits.limits import RateLimits, Reservation
 
 LIMIT, RATE = 6_000, 100.0  # a minute, a second
 

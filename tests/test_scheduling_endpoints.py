@@ -20,7 +20,7 @@ from metaspo.backends import (
     ServerFault,
     Unreachable,
 )
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import (
     EndpointDown,
@@ -36,7 +36,7 @@ from metaspo.scheduling import (
     Unavailable,
     Waiting,
 )
-from metaspo.scheduling.endpoints import (
+from metaspo.scheduling.lanes.endpoints import (
     FIRST_LOOK,
     FIRST_REST,
     LOAD_BOUND,

@@ -15,7 +15,7 @@ from metaspo.backends import (
 from metaspo.cache import StoreError
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
 from metaspo.scheduling.failures import call_failed
-from metaspo.scheduling.patience import Patience
+from metaspo.scheduling.lanes.patience import Patience
 from metaspo.scheduling.settings import LaneSettings
 
 USUAL_WAIT = 30.0

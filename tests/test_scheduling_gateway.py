@@ -24,7 +24,7 @@ from metaspo.backends import (
     TimedOut,
     UnknownModel,
 )
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import Entry, MemoryStore, StoreError, request_key
 from metaspo.scheduling import (
     Account,

@@ -8,7 +8,7 @@ from chat_server import ChatServer
 from scheduling_world import Server, ask, now
 
 from metaspo.backends import Message, OpenAICompatible, Request, TransientError, Unreachable
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings
 

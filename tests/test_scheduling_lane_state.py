@@ -25,13 +25,13 @@ from metaspo.backends import (
 )
 from metaspo.cache import request_key
 from metaspo.scheduling import Account, Budget, Cost, Event, LaneSettings, Prices, RunStopped
-from metaspo.scheduling.calls_out import OVERDUE
-from metaspo.scheduling.endpoints import FIRST_REST, Endpoint, Health
-from metaspo.scheduling.flight import Call, Flight, State
-from metaspo.scheduling.lane_state import LaneState
+from metaspo.scheduling.lanes.calls_out import OVERDUE
+from metaspo.scheduling.lanes.endpoints import FIRST_REST, Endpoint, Health
+from metaspo.scheduling.lanes.flight import Call, Flight, State
+from metaspo.scheduling.lanes.lane_state import LaneState
+from metaspo.scheduling.lanes.single_flight import FlightTable
+from metaspo.scheduling.lanes.surroundings import Surroundings
 from metaspo.scheduling.queue import Priority
-from metaspo.scheduling.single_flight import FlightTable
-from metaspo.scheduling.surroundings import Surroundings
 
 ERRORS: dict[str, BackendError] = {
     "half": HalfAnswer("half"),

@@ -21,7 +21,7 @@ from metaspo.scheduling import (
     LimitsLearned,
     Prices,
 )
-from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoints, Health
+from metaspo.scheduling.lanes.endpoints import LOAD_PERIOD, Endpoints, Health
 
 HINTS = LimitHints(requests_limit=60, tokens_limit=6_000)
 

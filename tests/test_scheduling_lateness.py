@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from test_scheduling_lane_state import Rig
 
 from metaspo.scheduling import Account, Budget, LaneSettings
-from metaspo.scheduling.calls_out import LOOK_AGAIN, LOOK_AT_FEW, MANY
-from metaspo.scheduling.lateness import ENOUGH, FEW, FIRST, LAST_TIMES, SHARE, SOONEST, TIMES, Lateness
+from metaspo.scheduling.lanes.calls_out import LOOK_AGAIN, LOOK_AT_FEW, MANY
+from metaspo.scheduling.lanes.lateness import ENOUGH, FEW, FIRST, LAST_TIMES, SHARE, SOONEST, TIMES, Lateness
 from metaspo.scheduling.settings import Billing
 
 SLOTS = 64

@@ -14,8 +14,8 @@ from scheduling_world import Server, ask, now
 from metaspo.backends import LimitHints, RateLimited, Reply, Request
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Gateway, Lane, LaneSettings
-from metaspo.scheduling.limits import RateLimits
-from metaspo.scheduling.pace import IDLE, REGAINED, SLOWEST, LearnedPace
+from metaspo.scheduling.limits.limits import RateLimits
+from metaspo.scheduling.limits.pace import IDLE, REGAINED, SLOWEST, LearnedPace
 from metaspo.scheduling.retry import FIRST_WAIT, JITTER
 
 

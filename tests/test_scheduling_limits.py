@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaspo.backends import LimitHints
-from metaspo.scheduling.counting import DECLARED, LARGER, USED
-from metaspo.scheduling.limits import RAMP_CUT, RateLimits, counts_days
-from metaspo.scheduling.quota import Quota
-from metaspo.scheduling.window import Window
+from metaspo.scheduling.limits.counting import DECLARED, LARGER, USED
+from metaspo.scheduling.limits.limits import RAMP_CUT, RateLimits, counts_days
+from metaspo.scheduling.limits.quota import Quota
+from metaspo.scheduling.limits.window import Window
 
 
 def run_arrivals(limits: RateLimits, arrivals: list[tuple[float, int]]) -> list[tuple[float, int]]:

@@ -10,8 +10,8 @@ from test_scheduling_lane_state import ERRORS, Rig
 
 from metaspo.backends import ServerInfo, TransientError
 from metaspo.scheduling import ConcurrencyChanged, LaneSettings
-from metaspo.scheduling.endpoints import FIRST_REST, LOAD_PERIOD, Endpoint, Health
-from metaspo.scheduling.open_lane import PROBE_LIMIT, _look
+from metaspo.scheduling.lanes.endpoints import FIRST_REST, LOAD_PERIOD, Endpoint, Health
+from metaspo.scheduling.lanes.open_lane import PROBE_LIMIT, _look
 
 NOW = 7.0
 BUG = ZeroDivisionError("a mistake in the backend")

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from metaspo.backends import LimitHints
-from metaspo.scheduling.limits import (
+from metaspo.scheduling.limits.limits import (
     MAX_SQUEEZED,
     RAMP_COOL_DOWN,
     RAMP_CUT,
@@ -18,8 +18,8 @@ from metaspo.scheduling.limits import (
     RateLimits,
     counts_days,
 )
-from metaspo.scheduling.quota import HEADROOM, IDLE_CHARGE, LEARN_DOWN, MAX_CHARGE, MIN_CHARGE, SPARE, Quota
-from metaspo.scheduling.window import Bucket, Window
+from metaspo.scheduling.limits.quota import HEADROOM, IDLE_CHARGE, LEARN_DOWN, MAX_CHARGE, MIN_CHARGE, SPARE, Quota
+from metaspo.scheduling.limits.window import Bucket, Window
 
 
 def pace(limits: RateLimits, now: float, *, tokens: bool = False) -> float:

@@ -6,7 +6,7 @@ import pytest
 
 from metaspo.backends import RateLimited, ServerFault, TransientError
 from metaspo.scheduling import LaneSettings, Unavailable
-from metaspo.scheduling.patience import Patience, describe, duration
+from metaspo.scheduling.lanes.patience import Patience, describe, duration
 from metaspo.scheduling.retry import Retries
 
 

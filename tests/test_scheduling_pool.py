@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.cache.sharing import Amounts, CapAsk, Set
-from metaspo.scheduling.pool import NONE, RETRY, Pool
+from metaspo.scheduling.budget.pool import NONE, RETRY, Pool
 
 CAPS = Amounts(40, inf, 8.0)
 LEASE = 10.0

@@ -8,10 +8,10 @@ from scheduling_world import Server, ask, now
 from sizes import rest_is_slow
 
 from metaspo.backends import Completion, LimitHints, Message, RateLimited, Reply, Request, Sampling, Usage
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Gateway, Lane, LaneSettings
-from metaspo.scheduling.throttle import SCOUTS
+from metaspo.scheduling.limits.throttle import SCOUTS
 
 RPM, TPM = 500, 200_000
 CALLS = 1_600

@@ -5,9 +5,9 @@ from test_scheduling_lane_state import Rig
 
 from metaspo.backends import AccessDenied, TimedOut
 from metaspo.scheduling import LaneSettings, RunStopped
-from metaspo.scheduling.endpoints import FAULTS_TO_REST, Health
-from metaspo.scheduling.recovery import DOUBTED
-from metaspo.scheduling.verdicts import VERDICT_LASTS, Verdicts
+from metaspo.scheduling.lanes.endpoints import FAULTS_TO_REST, Health
+from metaspo.scheduling.lanes.recovery import DOUBTED
+from metaspo.scheduling.lanes.verdicts import VERDICT_LASTS, Verdicts
 
 Table = list[tuple[float, str, str]]
 

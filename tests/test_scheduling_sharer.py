@@ -10,7 +10,7 @@ from scheduling_world import Server, ask
 from metaspo.cache import MemoryStore, StoreError
 from metaspo.cache.sharing import Amounts, CapAsk, Granted, RateAsk, Set
 from metaspo.scheduling import Account, Budget, BudgetExhausted, Gateway, Lane, LaneSettings
-from metaspo.scheduling.allowance import KEPT
+from metaspo.scheduling.limits.allowance import KEPT
 
 SHARED = LaneSettings(concurrency=8, requests_per_minute=60_000, tokens_per_minute=60_000_000, limit_group="all")
 

@@ -7,10 +7,10 @@ import pytest
 from scheduling_world import Server, ask, now
 
 from metaspo.backends import FatalError, Request, ServerInfo, Unreachable
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import EndpointDown, Event, Gateway, Lane, LaneSettings, LaneStopped, Unavailable
-from metaspo.scheduling.verdicts import VERDICT_LASTS
+from metaspo.scheduling.lanes.verdicts import VERDICT_LASTS
 
 HASTY = LaneSettings(concurrency=4, time_limit=60.0, patience=120.0)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaspo.scheduling.concurrency import COOL_DOWN, LOOKS_A_STEP, LOOKS_APART, AutoConcurrency
-from metaspo.scheduling.meter import Meter
+from metaspo.scheduling.limits.concurrency import COOL_DOWN, LOOKS_A_STEP, LOOKS_APART, AutoConcurrency
+from metaspo.scheduling.limits.meter import Meter
 
 
 class Rounds:

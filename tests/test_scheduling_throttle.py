@@ -18,10 +18,10 @@ from metaspo.backends import (
     Unreachable,
 )
 from metaspo.scheduling import ConcurrencyChanged, Event, LaneSettings, LimitsLearned
-from metaspo.scheduling.concurrency import FIRST
-from metaspo.scheduling.counting import DECLARED, USED
+from metaspo.scheduling.limits.concurrency import FIRST
+from metaspo.scheduling.limits.counting import DECLARED, USED
+from metaspo.scheduling.limits.throttle import SCOUTS, Throttle
 from metaspo.scheduling.retry import decide
-from metaspo.scheduling.throttle import SCOUTS, Throttle
 
 MINUTE_LIMITS = LaneSettings(requests_per_minute=600, tokens_per_minute=60_000)
 DAY_LIMITS = LaneSettings(requests_per_day=5_000, tokens_per_day=900_000)  # no pace in the way of a hold

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from scheduling_world import Server, ask
 
-from metaspo.backends.virtual_time import run_virtual
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import Entry, MemoryStore, StoreError
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 

@@ -10,11 +10,11 @@ from scheduling_world import Server, ask
 from metaspo.backends import Completion, RequestRejected, Usage
 from metaspo.cache import request_key
 from metaspo.scheduling import Account, LaneSettings
-from metaspo.scheduling.flight import Flight, State, Waiter
-from metaspo.scheduling.lane_state import LaneState
-from metaspo.scheduling.single_flight import BatchWaiter, FlightTable, SingleWaiter
+from metaspo.scheduling.lanes.flight import Flight, State, Waiter
+from metaspo.scheduling.lanes.lane_state import LaneState
+from metaspo.scheduling.lanes.single_flight import BatchWaiter, FlightTable, SingleWaiter
+from metaspo.scheduling.lanes.surroundings import Surroundings
 from metaspo.scheduling.stopwatch import Stopwatch
-from metaspo.scheduling.surroundings import Surroundings
 
 YES = Completion(text="yes", finish_reason="stop", usage=Usage(1, 1), latency=1.0)
 NO = RequestRejected("too long")

@@ -6,9 +6,9 @@ from scheduling_world import ask
 from test_scheduling_lane_state import Asker, Rig
 
 from metaspo.scheduling import Account
-from metaspo.scheduling.flight import Flight, State
+from metaspo.scheduling.lanes.flight import Flight, State
+from metaspo.scheduling.lanes.waiting import Waiting
 from metaspo.scheduling.queue import Priority, PriorityQueue
-from metaspo.scheduling.waiting import Waiting
 
 ACCOUNT = Account("run")
 RIG = Rig()

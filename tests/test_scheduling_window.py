@@ -2,7 +2,7 @@
 
 import pytest
 
-from metaspo.scheduling.window import SLACK, Bucket, Window
+from metaspo.scheduling.limits.window import SLACK, Bucket, Window
 
 END = 60.25  # of what was taken in the first slot
 

@@ -98,7 +98,7 @@ def test_a_plan_knows_of_no_journal_and_of_no_score(tmp_path: Path) -> None:
         "metaspo.engine.statistics",
         "metaspo.engine.optimize",
         "metaspo.engine.evaluation",
-        "metaspo.backends.http_errors",
+        "metaspo.backends.http.errors",
         "metaspo.engine.runs.stored",
     )
     assert [name for name in modules if name.startswith(spared)] == []
@@ -118,7 +118,7 @@ def test_a_run_imports_neither_studies_nor_clusters_nor_a_web_server(tmp_path: P
         "metaspo.engine.demo",
         "metaspo.run_tables",
         "metaspo.engine.strategies.ape",
-        "metaspo.backends.gguf_tokens",
+        "metaspo.backends.managed.gguf_tokens",
     )
     assert [name for name in modules if name.startswith(spared)] == []
 

@@ -18,7 +18,7 @@ from metaspo.engine.runs.identity import fingerprint
 
 pytest.importorskip("tokenizers", reason="counting tokens needs the extra `tokens`")
 
-from metaspo.backends.gguf_tokens import tokenizer_in
+from metaspo.backends.managed.gguf_tokens import tokenizer_in
 
 TASKS = (make_task("a"),)
 WORDS = {"model": {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"}}

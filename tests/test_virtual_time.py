@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaspo.backends import virtual_time
-from metaspo.backends.virtual_time import TASKS_SHOWN, Deadlock, VirtualTimeLoop, real_wait, run_virtual
+from metaspo.backends.loops import virtual_time
+from metaspo.backends.loops.virtual_time import TASKS_SHOWN, Deadlock, VirtualTimeLoop, real_wait, run_virtual
 
 
 def test_a_day_of_sleep_takes_no_time() -> None:

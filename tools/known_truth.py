@@ -20,9 +20,9 @@ from statistics import fmean
 from typing import Any
 
 from metaspo.backends import Simulated
-from metaspo.backends.virtual_time import run_virtual
-from metaspo.bench.known_truth_world import World, prepare
-from metaspo.bench.known_truth_writer import Writer
+from metaspo.backends.loops.virtual_time import run_virtual
+from metaspo.bench.known_truth.world import World, prepare
+from metaspo.bench.known_truth.writer import Writer
 from metaspo.bench.savings import same_rounds
 from metaspo.cache import MemoryStore
 from metaspo.engine import RunResult, selections

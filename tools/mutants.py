@@ -2,7 +2,7 @@
 
     python tools/mutants.py scheduling cache --sample 100     # --seed N for others, --jobs N
     python tools/mutants.py scheduling --suite simulation     # only the seeds of the simulation, --seeds N
-    python tools/mutants.py scheduling/budget.py --sample 0   # all mutants of one module
+    python tools/mutants.py scheduling/budget/budget.py --sample 0   # all mutants of one module
 
 Each mutant is made in a copy of the tree, never in place, and meets the tests that enter the mutated function, those of
 its module and the quickest of its own room first, until one fails. Which tests these are is found by

@@ -19,7 +19,7 @@ from vllm_runs import Ended, Runs
 from vllm_server import SetupFailed, ensure_environment, ensure_model, settings_for
 
 from metaspo.backends import BackendError
-from metaspo.backends.vllm import VllmSettings, free_port
+from metaspo.backends.managed.vllm import VllmSettings, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".cache" / "vllm-check"

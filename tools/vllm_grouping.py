@@ -8,7 +8,7 @@ from pathlib import Path
 from vllm_server import Hits
 
 from metaspo.backends import Message, Request, Sampling
-from metaspo.backends.vllm import VllmReplica, VllmSettings
+from metaspo.backends.managed.vllm import VllmReplica, VllmSettings
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 

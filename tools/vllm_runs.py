@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from metaspo.backends.vllm import VllmSettings
+from metaspo.backends.managed.vllm import VllmSettings
 
 METASPO = (sys.executable, "-m", "metaspo")
 STALLED = 900.0  # seconds

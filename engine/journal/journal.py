@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Protocol
 
 import orjson
 
-from metaspo.backends.loose_json import mended
+from metaspo.backends.http.loose_json import mended
 from metaspo.engine.journal.events import Event, Select, event_of
 from metaspo.engine.journal.faults import stopping_at_faults
 from metaspo.scheduling import Cost

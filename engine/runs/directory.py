@@ -28,7 +28,7 @@ import orjson
 from pydantic_core import to_jsonable_python
 
 from metaspo.backends.file_lock import try_lock
-from metaspo.backends.loose_json import mended
+from metaspo.backends.http.loose_json import mended
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.toml import as_toml
 from metaspo.engine.errors import RunDirectoryError

@@ -12,7 +12,7 @@ from anyio.lowlevel import current_token
 from metaspo.engine.config.schema import TelemetryTable
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.warn import log_warning
-from metaspo.scheduling.call_record import OnCall
+from metaspo.scheduling.lanes.call_record import OnCall
 
 GRACE: Final = 5.0  # seconds that a collector gets to take the rest
 

@@ -45,7 +45,7 @@ def _message(turn: object, where: str) -> Message:
         raise TaskError(
             f'{where}, is no message: write {{"role": "user", "content": "…"}}, with the role {", ".join(ROLES)}'
         )
-    from metaspo.backends.chat_request import read_message  # few tasks have turns, and it knows all a server may say
+    from metaspo.backends.chat.request import read_message  # few tasks have turns, and it knows all a server may say
 
     try:
         return read_message({name: value for name, value in turn.items() if value is not None})

@@ -1,0 +1,1 @@
+"""Talking to a server over HTTP: addresses, connections, bodies, and what their errors mean."""

@@ -1,0 +1,132 @@
+"""Kept connections to one server: aiohttp's pool and parser, without what its sessions make anew for each request.
+
+Of a session, each request is an object, its body a task, its response an object again, which is half of what a call
+costs. Here it is bytes: a head, which is the same for all that go to one address, its body's length, and its body.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import aiohttp
+from aiohttp import hdrs
+from aiohttp.connector import Connection
+from yarl import URL
+
+from metaspo.backends.http.plain_response import FirstReader
+
+_TO_BE_LEFT = frozenset({hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE})  # each request says its own
+_MAX_SPOILT = 100  # kept connections that are passed over by one request
+_NO_TRACES: list[aiohttp.tracing.Trace] = []
+
+
+class Begun(NamedTuple):
+    """A response whose head is here, or all of it. Whoever has it lets go of it, or closes its connection."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: aiohttp.StreamReader | bytes
+    connection: Connection
+
+    def let_go(self) -> None:
+        """The connection is for others now, if they can use it: if all was sent and read."""
+        transport = self.connection.transport
+        if transport is not None and transport.get_write_buffer_size():
+            self.connection.close()
+        else:
+            self.connection.release()
+
+    def close(self) -> None:
+        """Nobody wants the rest."""
+        self.connection.close()
+
+
+class Connections:
+    """To be used within one event loop."""
+
+    def __init__(
+        self, connector: aiohttp.TCPConnector, *, headers: Mapping[str, str], proxy: str | None, connect_limit: float
+    ) -> None:
+        """`headers` go with every request; `connect_limit` in seconds."""
+        self._connector = connector
+        self._headers = headers
+        self._proxy = URL(proxy) if proxy else None
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_limit)
+        self._targets: dict[tuple[str, bool], aiohttp.ClientRequest] = {}
+        self._heads: dict[tuple[str, bool], bytes] = {}
+
+    async def begin(self, url: str, body: bytes | None) -> Begun:
+        """POST JSON, or GET where there is no body, and wait for the head of the response; redirects are responses.
+
+        Raises `aiohttp.ClientError`, `aiohttp.http.HttpProcessingError` for what is not HTTP, and `OSError`.
+        """
+        where = url, body is not None
+        target = self._targets.get(where) or self._add_target(where)
+        try:
+            connection = await self._connect(target)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(f"no connection within {self._timeout.sock_connect} s") from error
+        try:
+            protocol, transport = connection.protocol, connection.transport
+            assert protocol is not None
+            assert transport is not None
+            reader = transport.get_protocol()
+            if type(reader) is not FirstReader:
+                reader = FirstReader(protocol)
+                transport.set_protocol(reader)
+            response = reader.expect()
+            head = self._heads.get(where) or self._add_head(where, target)
+            transport.write(head if body is None else b"%b%d\r\n\r\n%b" % (head, len(body), body))
+            plain = await response
+            if plain is not None:
+                return Begun(200, *plain, connection)
+            message, content = await protocol.read()
+            while 100 <= message.code < 200 and message.code != 101:
+                message, content = await protocol.read()
+        except BaseException:
+            connection.close()
+            raise
+        return Begun(message.code, message.headers, content, connection)
+
+    async def _connect(self, target: aiohttp.ClientRequest) -> Connection:
+        """One over which nothing has come that nobody asked for: that would be taken for the answer to what is sent
+        next, such as the 408 of a server that lets go of an idle connection."""
+        for _ in range(_MAX_SPOILT):
+            connection = await self._connector.connect(target, _NO_TRACES, self._timeout)
+            if connection.protocol is not None and not connection.protocol.should_close:
+                return connection
+            connection.close()
+        raise aiohttp.ServerDisconnectedError
+
+    async def close(self) -> None:
+        """Close them; idempotent."""
+        await self._connector.close()
+
+    def _add_target(self, where: tuple[str, bool]) -> aiohttp.ClientRequest:
+        """What the pool knows an address by. Raises `aiohttp.InvalidURL`."""
+        url, has_body = where
+        try:
+            address = URL(url)
+        except ValueError:
+            raise aiohttp.InvalidURL(url) from None
+        if address.scheme not in ("http", "https"):
+            raise aiohttp.InvalidURL(url)
+        target = self._targets[where] = aiohttp.ClientRequest(
+            "POST" if has_body else "GET",
+            address,
+            headers=self._headers,
+            proxy=self._proxy,
+            loop=asyncio.get_running_loop(),
+        )
+        return target
+
+    def _add_head(self, where: tuple[str, bool], target: aiohttp.ClientRequest) -> bytes:
+        """The head up to the length of the body; made once there is a connection, which may take a proxy's key."""
+        has_body = where[1]
+        by_proxy = target.proxy is not None and not target.is_ssl()
+        lines = [f"{target.method} {target.url if by_proxy else target.url.raw_path_qs} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in target.headers.items() if name not in _TO_BE_LEFT]
+        if has_body:
+            lines.append("Content-Type: application/json")
+        head = self._heads[where] = "\r\n".join([*lines, "Content-Length: " if has_body else "\r\n"]).encode()
+        return head

@@ -1,0 +1,1 @@
+"""Servers that benchmarks run against: simulated providers, and fast, limited and mortal ones."""

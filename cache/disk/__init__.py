@@ -1,0 +1,1 @@
+"""The store of a cache folder: a database in SQLite's format, its claims and its upkeep."""

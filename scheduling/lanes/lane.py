@@ -1,0 +1,42 @@
+"""What a user says of one model: where it is served, how hard it may be driven, what it costs."""
+
+from collections.abc import Sequence
+
+from metaspo.backends import Backend
+from metaspo.scheduling.errors import RunStopped
+from metaspo.scheduling.lanes.lane_state import LaneState
+from metaspo.scheduling.settings import LaneSettings
+
+DEFAULTS = LaneSettings()
+
+
+class Lane:
+    """One model: its endpoints, limits and prices. A description; an open `Gateway` makes it go, one at a time.
+
+    Attributes:
+        state: of the gateway that opened it last; None before the first.
+    """
+
+    def __init__(self, name: str, backends: Sequence[Backend], settings: LaneSettings = DEFAULTS) -> None:
+        if not backends:
+            raise ValueError(f"the lane {name!r} needs at least one backend")
+        self.name = name
+        self.backends = tuple(backends)
+        self.settings = settings
+        self.state: LaneState | None = None
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.name!r} {', '.join(backend.name for backend in self.backends)}>"
+
+    @property
+    def stopped(self) -> RunStopped | None:
+        """Why nothing could be asked of it any more, in the gateway that opened it last; None if something could."""
+        return self.state.verdicts.any if self.state is not None else None
+
+    def require_free(self) -> None:
+        """Raises `RuntimeError` while a gateway has it open."""
+        if self.state is not None and not self.state.closed:
+            raise RuntimeError(
+                f"The lane {self.name!r} is open in another gateway: close that one first, or make a second Lane over"
+                " backends of its own."
+            )

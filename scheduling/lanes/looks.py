@@ -1,0 +1,55 @@
+"""What looks at the endpoints of one lane tell: whether a start or a probe went well, and how busy they say they are.
+
+Synchronous, told the time. When the next look is due is known by `Endpoints`; whoever drives the lane looks.
+"""
+
+from collections.abc import Mapping
+
+from metaspo.backends import BackendError, FatalError, RequestRejected, Unreachable
+from metaspo.scheduling.lanes.calls_out import CallsOut
+from metaspo.scheduling.lanes.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
+from metaspo.scheduling.lanes.unanswered import Unanswered
+from metaspo.scheduling.limits.throttle import Throttle
+
+
+class Looks:
+    """Of one lane."""
+
+    def __init__(self, unanswered: Unanswered, *, endpoints: Endpoints, throttle: Throttle, calls: CallsOut) -> None:
+        self._endpoints = endpoints
+        self._throttle = throttle
+        self._calls = calls
+        self._unanswered = unanswered
+
+    def __repr__(self) -> str:
+        return f"<Looks {self._endpoints}>"
+
+    def went_well(self, endpoint: Endpoint, was: Health, gauges: Mapping[str, float], now: float) -> None:
+        """A look at an endpoint did (`was`: its health when it began). What has changed meanwhile stays."""
+        if endpoint.health is not was:
+            return
+        load = self._unanswered.recovery.looked(endpoint, was, gauges, now)
+        if load is not None:
+            running, waiting, preempted = load
+            self._throttle.heard_load(now, running=running, waiting=waiting, preempted=preempted)
+
+    def failed(self, endpoint: Endpoint, was: Health, error: BaseException, now: float) -> None:
+        """A look at an endpoint went wrong. Cases: it answers calls, so that its gauges can wait; it refuses what a
+        probe asks, but answers, and whether calls work only a call can tell; only a person can mend it; it is still not
+        there; a mistake in the backend, which does not matter where only gauges were asked for."""
+        if endpoint.health is not was:
+            return
+        if was is Health.UP and isinstance(error, BackendError):
+            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
+        elif isinstance(error, FatalError | RequestRejected) and was is Health.DOWN:
+            endpoint.health = Health.TRIAL
+        elif isinstance(error, FatalError):
+            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)  # counts once the verdict is over, if it ever is
+            self._unanswered.stop(error, now)
+        elif isinstance(error, BackendError):
+            if isinstance(error, Unreachable) and error.refused and self._calls.cost_time:
+                self._calls.lose(endpoint)  # where tokens cost money, an answer may come over its open connection
+            self._unanswered.recovery.rest(endpoint, error, now)
+        elif was is not Health.UP:
+            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
+            self._unanswered.fail_waiting(error, now)

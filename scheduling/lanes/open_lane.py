@@ -1,0 +1,189 @@
+"""A lane of an open gateway on its event loop: makes the calls and looks that `LaneState` decides on, and wakes it.
+
+There is no task per waiting request and nothing polls. Every change (a request came, an answer, an endpoint is back)
+schedules one run of `_pump`, which starts what may start now and sets one timer for whatever is due next. A call that
+is out is one task, the backend's own coroutine. These are plain asyncio tasks and timers, because a task group and a
+cancel scope per call would cost half as much as the call itself.
+
+What becomes of a call is booked when its task is over, in a turn of the event loop that does nothing else: doing one
+thing for all answers that came together costs a tenth less than doing everything for one after the other. An answer is
+handed over to be kept; the slot is free before that.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from math import inf
+
+from metaspo.backends import BackendError, Completion, Reply, Startable, TransientError
+from metaspo.backends.loops.closing import close_all
+from metaspo.scheduling import events
+from metaspo.scheduling.budget.account import Account
+from metaspo.scheduling.lanes.endpoints import Endpoint, Health
+from metaspo.scheduling.lanes.flight import Call, Flight, State
+from metaspo.scheduling.lanes.lane import Lane
+from metaspo.scheduling.lanes.lane_state import LaneState
+from metaspo.scheduling.lanes.single_flight import FlightTable
+from metaspo.scheduling.lanes.surroundings import Surroundings
+from metaspo.scheduling.log_context import context_about
+from metaspo.scheduling.statistics import LaneStatistics
+
+PROBE_LIMIT = 10.0  # seconds
+
+Claim = Callable[[Flight], State | None]
+Keep = Callable[[Flight, Account, Completion], None]
+Listener = Callable[[events.Event], None]
+
+
+class OpenLane:
+    """Drives one lane, from when it is made to `aclose`."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        flights: FlightTable,
+        *,
+        claim: Claim,
+        keep: Keep,
+        listener: Listener | None,
+        many_programs: bool = False,
+    ) -> None:
+        """`claim` says whether a call may be made; `keep` stores an answer that an account paid for, and ends the
+        flight; `many_programs` as `Surroundings` has it."""
+        self._loop = asyncio.get_running_loop()
+        self._keep = keep
+        self._listener = listener
+        self._time_limit = lane.settings.time_limit
+        self._calls: dict[asyncio.Task[Reply], Call] = {}
+        self._looks: set[asyncio.Task[Mapping[str, float]]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = inf
+        self._awake = False
+        self._context = context_about(lane=lane.name)  # what is done here is done for no run in particular
+        around = Surroundings(flights, self._emit, self._wake, claim, many_programs)
+        self.state = lane.state = LaneState(lane.name, lane.backends, lane.settings, around, now=self._loop.time())
+        self._backends = lane.backends
+
+    def __repr__(self) -> str:
+        return f"<OpenLane {self.state}>"
+
+    def statistics(self) -> LaneStatistics:
+        """The lane now."""
+        return self.state.statistics(self._loop.time())
+
+    async def aclose(self, *, grace: float) -> None:
+        """Fail what waits, let answers that are paid for come in for `grace` seconds, end everything else."""
+        self.state.unanswered.close(self._loop.time())
+        for look in self._looks:
+            look.cancel()
+        await asyncio.gather(*self._looks, return_exceptions=True)
+        if self._calls:
+            await asyncio.wait(list(self._calls), timeout=grace)
+        left = list(self._calls)
+        for call in left:
+            call.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        self.state.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await close_all(backend.aclose() for backend in self._backends)
+
+    def _wake(self) -> None:
+        """Something changed: see soon what may start."""
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon(self._pump)
+
+    def _ring(self) -> None:
+        self._timer, self._rings_at = None, inf
+        self._pump()
+
+    def _pump(self) -> None:
+        now, state = self._loop.time(), self.state
+        try:
+            for endpoint in state.tick(now):
+                self._look_at(endpoint)
+            self._awake = False
+            while (call := state.next_start(now)) is not None:
+                self._launch(call, now)
+        except BaseException as mistake:  # in here, which must not leave anybody waiting for ever
+            self._awake = False
+            state.unanswered.fail_waiting(mistake, now)
+            raise
+        if (wake_at := state.wake_at()) < self._rings_at:
+            self._set_timer(wake_at)
+
+    def _set_timer(self, when: float) -> None:
+        """Ring then; it may ring too early, which does no harm."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._rings_at = self._loop.call_at(when, self._ring), when
+
+    def _launch(self, call: Call, now: float) -> None:
+        try:
+            work = call.endpoint.backend.complete(call.flight.request, time_limit=self._time_limit)
+        except Exception as bug:  # noqa: BLE001 - a mistake in the backend, which is for those who wait
+            self.state.unanswered.failed(call, bug, now)
+            return
+        task = self._loop.create_task(work, context=self._context.copy())
+        call.cancel = task.cancel
+        self._calls[task] = call
+        task.add_done_callback(self._over)
+
+    def _over(self, task: "asyncio.Task[Reply]") -> None:
+        """A call has ended, in whatever way."""
+        call, now, state = self._calls.pop(task), self._loop.time(), self.state
+        try:
+            if task.cancelled():
+                state.unanswered.cancelled(call, now)
+            elif (error := task.exception()) is not None:
+                state.unanswered.failed(call, error, now)
+            else:
+                reply = task.result()
+                payer = state.landed(call, reply, now)
+                if payer is not None:
+                    self._keep(call.flight, payer, reply.completion)
+        except BaseException as mistake:  # in here, which must not leave anybody waiting for ever
+            state.unanswered.broken(call, mistake, now)
+            raise
+
+    def _look_at(self, endpoint: Endpoint) -> None:
+        look = self._loop.create_task(_look(endpoint, endpoint.health), context=self._context.copy())
+        self._looks.add(look)
+        look.add_done_callback(partial(self._looked, endpoint, endpoint.health))
+
+    def _looked(self, endpoint: Endpoint, was: Health, look: "asyncio.Task[Mapping[str, float]]") -> None:
+        self._looks.discard(look)
+        if look.cancelled():
+            return
+        error = look.exception()
+        if error is None:
+            self.state.looks.went_well(endpoint, was, look.result(), self._loop.time())
+        else:
+            self.state.looks.failed(endpoint, was, error, self._loop.time())
+        self._wake()
+        if error is not None and not isinstance(error, BackendError):
+            raise error  # a mistake in the backend, for the loop to tell
+
+    def _emit(self, event: events.Event) -> None:
+        if self._listener is not None:
+            # a listener that raises must not disturb the lane
+            self._loop.call_soon(self._listener, event, context=self._context)
+
+
+async def _look(endpoint: Endpoint, health: Health) -> Mapping[str, float]:
+    """Ask an endpoint that is up for its gauges, start a cold one, and any that may have to be started again; probe all
+    but the cold."""
+    backend = endpoint.backend
+    if health is Health.UP:
+        return await backend.load()
+    if isinstance(backend, Startable):
+        await backend.start()  # however long: no probe that ran out would see it come up
+    if health is Health.COLD:
+        return {}  # no clock ran: neither a call's time limit nor the lane's patience
+    try:
+        async with asyncio.timeout(PROBE_LIMIT):
+            await backend.probe()
+    except TimeoutError:
+        raise TransientError(f"{backend.name} did not answer a probe.") from None
+    return {}

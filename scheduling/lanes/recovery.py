@@ -1,0 +1,171 @@
+"""What becomes of requests whose calls failed, and of endpoints that fail: who tries again, when, and who does not.
+
+Synchronous, told the time. Decides by the table in `retry`; the lane's `Unanswered` does it.
+"""
+
+import random
+from collections.abc import Mapping
+from math import inf
+
+from metaspo.backends import BackendError, TransientError, Unreachable
+from metaspo.scheduling import events, retry
+from metaspo.scheduling.errors import RunStopped
+from metaspo.scheduling.lanes.doubt import Doubt, given_up
+from metaspo.scheduling.lanes.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
+from metaspo.scheduling.lanes.flight import Call, Flight, Home
+from metaspo.scheduling.lanes.patience import Patience, describe
+from metaspo.scheduling.lanes.surroundings import Surroundings
+from metaspo.scheduling.lanes.verdicts import Verdicts
+from metaspo.scheduling.settings import LaneSettings
+
+Fate = BaseException | float
+"""Of a flight whose call failed: the error it ends with, or the seconds until it tries again; infinite, until the doubt
+about its server is over."""
+
+DOUBTED = 4  # attempts after which it is asked whether the server answers others, if nobody else asks it
+
+UNWANTED = RunStopped("Nobody waits for this call any more.")
+
+
+class Recovery:
+    """Of one lane.
+
+    Attributes:
+        patience: how long it goes on while nothing succeeds; doubt: what shows whether its server answers; verdicts:
+            what stops it.
+    """
+
+    __slots__ = ("_emit", "_endpoints", "_lane", "_rng", "doubt", "patience", "verdicts")
+
+    def __init__(self, home: Home, settings: LaneSettings, around: Surroundings, *, endpoints: Endpoints) -> None:
+        self._lane = home.name
+        self._endpoints = endpoints
+        self._emit = around.emit
+        self._rng = random.Random(f"retries of {home.name}")  # nothing but waiting times depends on its draws
+        self.patience = Patience(home.name, settings)
+        self.doubt = Doubt(home, around)
+        self.verdicts = Verdicts(home.name, final=not around.many_programs)
+
+    def __repr__(self) -> str:
+        return f"<Recovery of {self._lane!r} {self.verdicts} {self.doubt}>"
+
+    def answered(self, call: Call, now: float) -> None:
+        """A call was: its server answers, and its endpoint."""
+        self.patience.succeeded()
+        self.doubt.answered(call.flight)
+        if call.endpoint.succeed(call.flight.key, now):
+            self._endpoints.look_next(call.endpoint, now)
+            self._emit(events.EndpointUp(lane=self._lane, at=now, endpoint=call.endpoint.backend.name))
+
+    def heard(self, error: BaseException) -> None:
+        """A call failed: its server shows signs of life, unless nobody could be reached."""
+        self.patience.heard = self.patience.heard or not isinstance(error, Unreachable)
+
+    def decide(self, call: Call, error: TransientError) -> retry.Decision:
+        """What the table says of a failure."""
+        flight, past = call.flight, call.flight.retries
+        self.patience.last_error = error
+        alone = call.endpoint.works_without(flight.key, failing_since=past.began_at)
+        decision = retry.decide(error, failures=past.failures, quick_retries=past.quick, rng=self._rng, alone=alone)
+        if decision.uses_attempt:
+            call.endpoint.faulted(flight.key)
+        return decision
+
+    def failed(self, call: Call, error: TransientError, decision: retry.Decision, now: float, *, held: float) -> Fate:
+        """Whether and when the flight of a failed call tries again; the failure holds the whole lane for `held`
+        seconds. May rest the call's endpoint, doubt the server, and run the patience."""
+        flight, patience, past = call.flight, self.patience, call.flight.retries
+        on_trial = call.endpoint.health is Health.TRIAL
+        rests = self.blames(call, error, decision, now)
+        counts = decision.uses_attempt and (decision.spoke or not rests)
+        flight.retries = past.after(counts=counts, quick=decision.quick, wait=decision.wait, now=now)
+        if not counts and not decision.quick:
+            patience.failing(now)
+        if (stopped := self.verdicts.of(flight.request.model)) is not None:
+            return stopped
+        if patience.used_up(flight.retries):
+            return self._without_attempts(call, past, error, now)
+        if reason := patience.reason_to_give_up(flight.retries, error, wait=decision.wait):
+            return patience.unavailable(reason)
+        wait = self.again(flight, error, decision.wait if decision.wait > held else 0.0, now)
+        if flight.waiters and (
+            on_trial and decision.endpoint == "count" and not decision.spoke if rests else self._is_doubtful(call)
+        ):
+            self.doubt.ask_witness(flight, now)  # a better trial than one more of those that fail
+        return wait
+
+    def blames(self, call: Call, error: TransientError, decision: retry.Decision, now: float) -> bool:
+        """Whether a failure gets the call's endpoint rested."""
+        flight, endpoint = call.flight, call.endpoint
+        past = flight.retries  # the request is to blame for what fails while others are answered
+        rests = decision.endpoint == "rest" or (
+            decision.endpoint == "count"
+            and not endpoint.answers_since(past.tried_at)
+            and not endpoint.works_without(flight.key, failing_since=past.began_at)
+            and endpoint.fail(flight.key)
+        )
+        if rests and endpoint.health is not Health.DOWN:
+            self.rest(endpoint, error, now)
+        return rests
+
+    def _is_doubtful(self, call: Call) -> bool:
+        """Whether a request has just used up some of its attempts while nothing at all was answered."""
+        past = call.flight.retries
+        return past.attempts == DOUBTED and not past.refused_for and not call.endpoint.answers_since(past.began_at)
+
+    def hangs(self, call: Call, error: TransientError, now: float) -> None:
+        """A call hangs and is asked again. Its endpoint rests if several do of which it has answered none since, while
+        another endpoint answers."""
+        endpoint = call.endpoint
+        silent = self._endpoints.silent(endpoint, call.sent) and endpoint.fail(call.flight.key)
+        if silent and endpoint.health is not Health.DOWN:
+            self.rest(endpoint, error, now)
+
+    def again(self, flight: Flight, error: TransientError, wait: float, now: float) -> Fate:
+        """The flight tries again after so many seconds, if anybody waits for it; else it was left to finish into the
+        cache, and has not."""
+        if (stopped := self.verdicts.of(flight.request.model)) is not None:
+            return stopped
+        if not flight.waiters:
+            return UNWANTED
+        flight.payer.tally(self._lane).retries += 1
+        self._emit(events.Retried(lane=self._lane, at=now, attempt=flight.calls, wait=wait, reason=describe(error)))
+        return wait
+
+    def _without_attempts(self, call: Call, past: retry.Retries, error: TransientError, now: float) -> Fate:
+        """A request has used up its attempts: is it to blame, or the server? Cases: that has answered others since
+        the try before; it is asked once more what it could answer before, and that decides; nothing says that it ever
+        answers, or this is the proof itself."""
+        flight = call.flight
+        since = call.sent if past.tried_at is None else past.tried_at
+        flight.verdict = f"no answer in {flight.retries.attempts} tries (last: {describe(error)})"
+        if not flight.waiters:
+            return UNWANTED
+        if call.endpoint.answers_since(since) and not self.doubt.is_proof(flight):
+            return given_up(flight)
+        if self.doubt.ask_witness(flight, now):
+            return inf
+        return self.patience.unavailable(f"a request failed {flight.retries.attempts} times")
+
+    def rest(self, endpoint: Endpoint, error: BackendError, now: float) -> None:
+        """Send nothing to an endpoint until it answers a probe."""
+        wait = endpoint.rest()
+        self._endpoints.look_next(endpoint, now + wait)
+        name = endpoint.backend.name
+        self._emit(events.EndpointDown(lane=self._lane, at=now, endpoint=name, wait=wait, reason=describe(error)))
+        if self._endpoints.none_up():
+            self._emit(events.Waiting(lane=self._lane, at=now, patience=self.patience.seconds))
+        self.patience.last_error = error
+
+    def looked(
+        self, endpoint: Endpoint, was: Health, gauges: Mapping[str, float], now: float
+    ) -> tuple[float, float, float] | None:
+        """A look at an endpoint went well. Returns what all that are up have running and waiting, and its new
+        preemptions; None if it has no gauges."""
+        told = gauges or endpoint.load  # those that it told before hold no longer
+        if was is Health.COLD or (was is Health.UP and (told or not endpoint.answered)):  # some have none at first
+            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
+        if was is Health.UP:
+            return self._endpoints.hear_load(endpoint, gauges) if told else None
+        endpoint.health = Health.UP if was is Health.COLD else Health.TRIAL
+        return None

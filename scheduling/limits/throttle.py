@@ -1,0 +1,113 @@
+"""How fast a lane goes: its rate limits and its number of calls in flight, and what both learn from each call."""
+
+from collections.abc import Callable
+
+from metaspo.backends import RateLimited, Reply, SlowDown, TransientError, Unreachable
+from metaspo.scheduling import events
+from metaspo.scheduling.limits.allowance import Allowance
+from metaspo.scheduling.limits.concurrency import ConcurrencyControl, make_control
+from metaspo.scheduling.limits.limits import RateLimits, Reservation
+from metaspo.scheduling.retry import FIRST_WAIT, Decision
+from metaspo.scheduling.settings import LaneSettings
+
+SCOUTS = 8  # calls out at once where tokens cost money and nobody has told the limits yet
+
+
+class Throttle:
+    """The limits of one lane; synchronous, told the time."""
+
+    __slots__ = ("_emit", "_lane", "_scouting", "control", "limits")
+
+    def __init__(
+        self,
+        settings: LaneSettings,
+        *,
+        endpoints: int,
+        lane: str = "",
+        emit: Callable[[events.Event], None] = lambda event: None,
+    ) -> None:
+        self._lane = lane
+        self._emit = emit
+        metered = settings.requests_per_minute is not None or settings.tokens_per_minute is not None
+        self.control: ConcurrencyControl = make_control(
+            settings.concurrency,
+            upper_bound=settings.max_concurrency * endpoints,
+            endpoints=endpoints,
+            metered=metered,
+        )
+        self.limits = RateLimits(
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+            requests_per_day=settings.requests_per_day,
+            tokens_per_day=settings.tokens_per_day,
+            shared=Allowance(settings.limit_group) if settings.limit_group else None,
+        )
+        self._scouting = settings.billing == "tokens" and not metered  # until somebody has answered
+
+    def __repr__(self) -> str:
+        return f"<Throttle {self.control} {self.limits}>"
+
+    @property
+    def concurrency(self) -> int:
+        """Calls that may be in flight now: few where tokens cost money and nobody has told the limits yet."""
+        limit = self.control.limit
+        return min(limit, SCOUTS) if self._scouting else limit
+
+    def answered(self, reservation: Reservation, reply: Reply, now: float, *, taken: float) -> bool:
+        """A call was answered; true if that told other limits. `taken`: slot-seconds so far in which a call was out."""
+        self._scouting = False
+        usage = reply.completion.usage
+        self.limits.counting.meet(reply.hints)
+        self.limits.settle(reservation, tokens=usage.prompt_tokens + usage.completion_tokens, now=now)
+        learned = reply.hints is not None and self.limits.hear(reply.hints, reservation, now)
+        before = self.control.limit
+        self.control.on_success(now, taken=taken)
+        self._tell(learned, before, now)
+        return learned
+
+    def holds(self, error: TransientError, decision: Decision) -> float:
+        """Seconds for which a failure holds the whole lane: only for a moment where a pace is learned from it."""
+        if not decision.hold:
+            return 0.0
+        at_a_pace = self.limits.learn_pace() and error.retry_after is None and not isinstance(error, SlowDown)
+        return min(decision.wait, FIRST_WAIT) if at_a_pace else decision.wait
+
+    def failed(self, reservation: Reservation, error: TransientError, decision: Decision, now: float) -> bool:
+        """A call failed in a way that may pass; true if that told other limits."""
+        limits, before, held = self.limits, self.control.limit, self.holds(error, decision)
+        if isinstance(error, Unreachable):
+            limits.give_back(reservation, now)
+        elif decision.hold:
+            limits.refuse(reservation, now)
+        learned = error.hints is not None and limits.hear(error.hints, reservation, now, refused=decision.hold)
+        if isinstance(error, SlowDown):
+            limits.slow_down(now)
+        elif decision.hold:
+            limits.refused(reservation, now, bare=error.retry_after is None)
+        if decision.hold:
+            limits.hold(held, now)
+            self._emit(events.HeldBack(lane=self._lane, at=now, wait=held, reason=str(error)))
+        if isinstance(error, RateLimited) and limits.known():
+            pass  # what was too much is the rate, and that is lower now
+        elif decision.concurrency == "cut":
+            self.control.on_refusal(now, retry_after=error.retry_after or 0.0)
+        elif decision.concurrency == "hold":
+            self.control.on_fault(now)
+        self._tell(learned, before, now)
+        return learned
+
+    def heard_load(self, now: float, *, running: float, waiting: float, preempted: float) -> None:
+        """The servers' gauges, as `ConcurrencyControl.on_load` has them."""
+        before = self.control.limit
+        self.control.on_load(now, running=running, waiting=waiting, preempted=preempted)
+        self._tell(False, before, now)
+
+    def _tell(self, learned: bool, before: int, now: float) -> None:
+        control, limits = self.control, self.limits
+        if learned:
+            requests, tokens = limits.requests.per_minute, limits.tokens.per_minute
+            self._emit(
+                events.LimitsLearned(lane=self._lane, at=now, requests_per_minute=requests, tokens_per_minute=tokens)
+            )
+        if control.limit != before:
+            self._emit(events.ConcurrencyChanged(lane=self._lane, at=now, before=before, after=control.limit))
