@@ -190,7 +190,6 @@ def test_what_could_not_be_begun_under_an_old_name_has_none() -> None:
         ({"inner": {"strategy": "informed"}}, "317bc16b"),
         ({"outer": {"under": "induced"}}, "6ce53029"),
         ({"outer": {"under": "induced"}}, "3a0bc8ec"),
-        ({"train_calls": 400, "outer": {"gate": 2}}, "4a3a6fc3"),
     ],
 )
 def test_no_run_goes_on_under_other_rules_than_it_began_with(changes: dict[str, Any], begun: str) -> None:

@@ -17,7 +17,6 @@ from metaspo.backends import Request
 from metaspo.engine import ConfigError, Observer, RunConfig, RunResult, selections
 from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.checks import check_optimizable
-from metaspo.engine.journal.events import Proposal
 from metaspo.engine.optimize.bilevel import BARREN
 from metaspo.engine.optimize.train_calls import TrainCalls, TrainCells, split
 from metaspo.engine.prompts import PromptPair
@@ -99,36 +98,6 @@ def test_both_loops_share_the_cap_in_their_order() -> None:
     result = runs_of(config, timing=1, width=3, world=Prolific(1)).session()
     assert result is not None
     assert 200 - 7 < result.train_calls <= 200
-
-
-class Systemless(Tireless):
-    """Its optimizer writes no system prompt."""
-
-    def optimizer(self, request: Request) -> str:
-        answer = super().optimizer(request)
-        return "none" if answer.startswith("<system_prompt>") else answer
-
-
-@pytest.mark.parametrize("spare", [12, 16])
-def test_the_last_calls_are_for_a_system_prompt_where_one_fits_that_need_not_pass_a_gate(spare: int) -> None:
-    outer = {"candidates": 1, "gate": 1}
-    config = make_config(
-        {"train_calls": 12 + spare, "redraws": 0, "inner": {"candidates": 3, "keep": 1}, "outer": outer}
-    )
-    runs = runs_of(config, timing=1, width=3, world=Tireless(1))
-    assert runs.session() is not None
-    proposed = [event for event in runs.journal.events if isinstance(event, Proposal) and not event.none]
-    systems = [event.address for event in proposed if event.system]
-    assert systems[0].startswith("iter=1/")
-    assert all(event.address > systems[0] for event in proposed if event.user and spare == 12)
-
-
-def test_where_no_system_prompt_comes_nothing_is_left_for_one() -> None:
-    loops = {"inner": {"candidates": 3, "keep": 1}, "outer": {"candidates": 1, "gate": 1}}
-    config = make_config({"train_calls": CAP, "redraws": 0, **loops})
-    result = runs_of(config, timing=1, width=3, world=Systemless(3)).session()
-    assert result is not None
-    assert CAP - 7 < result.train_calls <= CAP
 
 
 def test_a_cap_that_the_iterations_need_is_the_run_without_a_cap() -> None:

@@ -103,19 +103,16 @@ async def _optimize(context: RunContext, searched: Callable[[], None]) -> _Optim
     calls.admit(cells_of([guard.card for guard in first.guards]))
     state = await _chosen_first(context, state, calls)
     iterations, barren = context.config.iterations, 0
-    early, ended_early, systems = EarlyStop(context.config, context.tasks, state), "", True
+    early, ended_early = EarlyStop(context.config, context.tasks, state), ""
     for iteration in count(1) if calls.left is not None else range(1, iterations + 1):
         offered, taken = calls.offered, calls.taken
         name = f"iteration {iteration}" + f" of {iterations}" * (calls.left is None)
         context.observer.stage(f"{name}: inner loop")
-        spare = _one_system_prompt(context, state) if systems else 0
-        state = await _inner_loops(context, state, iteration=iteration, calls=calls, spare=spare)
+        state = await _inner_loops(context, state, iteration=iteration, calls=calls)
         context.observer.new_best(score=state.best_score, address=inner_address(iteration))
         context.observer.stage(f"{name}: outer loop")
-        before = calls.taken
         state = await outer_loop(context, state, iteration=iteration, calls=calls)
         context.observer.new_best(score=state.best_score, address=outer_address(iteration))
-        systems = calls.taken > before
         barren = barren + 1 if calls.taken == taken else 0
         if calls.left is not None and (calls.offered == offered or barren == BARREN):
             _tell_unused(context, calls, barren=barren)
@@ -223,30 +220,14 @@ async def _plain(context: RunContext, first: Scorecard, position: int) -> tuple[
     return usable or (first,)
 
 
-def _one_system_prompt(context: RunContext, state: RunState) -> int:
-    """The calls that a system prompt takes which passes the gate and is adopted; 0 where there is no gate."""
-    table = context.config.outer
-    if not table.gate or not table.candidates:
-        return 0
-    users = ((task.task, (*task.under(table.under), *task.beside(table.under))) for task in state.tasks)
-    prompts = sum(len(task.train) * len(cards) for task, cards in users)
-    return prompts + sum(len(guard.task.train) for guard in state.guards)
-
-
-async def _inner_loops(
-    context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls, spare: int = 0
-) -> RunState:
-    """The inner loop of every source task, all at once, each with its share of the calls.
-
-    They leave `spare` while a system prompt fits into it: the last calls go to those first, since many that a gate
-    sends away take no more than one user prompt in full.
-    """
+async def _inner_loops(context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls) -> RunState:
+    """The inner loop of every source task, all at once, each with its share of the calls."""
     rows = [len(task.task.train) for task in state.tasks]
     wanted = [
         inner_calls(context.config, size) if iteration else size * len(task.task.user_prompts)
         for task, size in zip(state.tasks, rows, strict=True)
     ]
-    shares = calls.shares(wanted, rows, spare=spare)
+    shares = calls.shares(wanted, rows)
     loops = [
         inner_loop(context, task, system=state.system, iteration=iteration, position=position, calls=share)
         for position, (task, share) in enumerate(zip(state.tasks, shares, strict=True))

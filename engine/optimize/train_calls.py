@@ -85,15 +85,11 @@ class TrainCalls:
         self._counted -= cells
         self.taken -= len(cells)
 
-    def shares(self, wanted: Sequence[int], rows: Sequence[int], *, spare: int = 0) -> list["TrainCalls"]:
-        """A share for each of some rounds that want so many calls, in whole prompts of so many rows each.
-
-        Together they leave `spare` where there is as much; what is less than that is theirs.
-        """
+    def shares(self, wanted: Sequence[int], rows: Sequence[int]) -> list["TrainCalls"]:
+        """A share for each of some rounds that want so many calls, in whole prompts of so many rows each."""
         if self.left is None:
             return [TrainCalls(counted=self._counted) for _ in wanted]
-        left = self.left - spare if self.left >= spare else self.left
-        return [TrainCalls(share, counted=self._counted) for share in split(left, wanted, rows)]
+        return [TrainCalls(share, counted=self._counted) for share in split(self.left, wanted, rows)]
 
     def join(self, shares: Sequence["TrainCalls"]) -> None:
         """Shares that are used up, or not needed any more."""
