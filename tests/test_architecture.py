@@ -124,7 +124,26 @@ def test_every_room_of_the_engine_has_its_place_in_the_order() -> None:
 @pytest.mark.parametrize("folder", ORDER)
 def test_no_two_modules_import_each_other_however_far_around(folder: str) -> None:
     """Imports for type checkers count; what a package's `__init__` hands on is followed to the module it is from."""
-    graph = import_graph(folder)
+    refuse_circles(import_graph(folder))
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_no_two_rooms_import_each_other_however_far_around(folder: str) -> None:
+    """A module that lies beside the rooms of its folder is one of its own."""
+    graph: dict[str, set[str]] = {}
+    for module, imported_modules in import_graph(folder).items():
+        rooms = graph.setdefault(room_of(module), set())
+        rooms |= {room_of(each) for each in imported_modules} - {room_of(module)}
+    refuse_circles(graph)
+
+
+def room_of(module: str) -> str:
+    """`metaspo.cache.disk` of `metaspo.cache.disk.store`."""
+    parts = module.split(".")
+    return ".".join(parts[:3] if parts[1] in ORDER else parts[:2])
+
+
+def refuse_circles(graph: dict[str, set[str]]) -> None:
     done: set[str] = set()
 
     def visit(module: str, above: tuple[str, ...]) -> None:
