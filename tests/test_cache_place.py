@@ -28,6 +28,7 @@ from metaspo.cache import testing as laws
 from metaspo.cache.disk.database import open_cache
 from metaspo.cache.disk.folder import PLACES
 from metaspo.cache.place import LENGTH, Key, key_at, key_of_row, row_name
+from metaspo.cache.record import encode_entry
 from metaspo.cache.testing import StoreConformance, make_entry, make_key
 from metaspo.scheduling import Gateway, Lane
 
@@ -144,6 +145,26 @@ async def test_what_has_no_place_is_found(tmp_path: Path) -> None:
         reader.close()
     assert len(names(folder)) == 1_200
     assert verify_cache(DiskMaintenance(folder)).sound
+
+
+async def test_what_comes_without_its_place_is_no_second_answer(tmp_path: Path) -> None:
+    """The one that the folder had by then counts, whoever looks, and is counted once."""
+    folder, keys = tmp_path / "cache", [placed(number) for number in range(40)]
+    first: dict[str, Entry] = {key: make_entry(f"first {key}") for key in keys}
+    bare = [(str(key), encode_entry(key, make_entry(f"second {key}"))) for key in keys]
+    cache = DiskMaintenance(folder)
+    assert cache.add([(key_at(keys[0].place, keys[0]), encode_entry(keys[0], first[keys[0]])), bare[0]]) == 1
+    assert cache.add(bare[:1]) == 0
+    async with DiskStore(folder) as store:
+        await store.put_many(first)
+        await store.put(make_key("more"), make_entry())
+        assert await store.put_many({str(key): make_entry("third") for key in keys}) == first
+    assert cache.add(bare) == 0
+    cache.close()
+    async with DiskStore(folder) as store:
+        assert await store.put_many(dict.fromkeys(keys, make_entry("third"))) == first
+        assert [await store.get(key) for key in keys] == list(first.values())
+    assert len(names(folder)) == len(keys) + 1
 
 
 async def test_a_snapshot_keeps_places(tmp_path: Path) -> None:

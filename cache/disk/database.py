@@ -15,6 +15,7 @@ import diskcache
 
 from metaspo.cache.base import StoreError
 from metaspo.cache.disk.folder import BUSY_TIMEOUT, FILE, SETTINGS, check, create, has_places, identity, shown
+from metaspo.cache.disk.standing import in_place, note
 from metaspo.cache.errors import DatabaseErrors, explained
 from metaspo.cache.place import PREFIX, row_name
 from metaspo.cache.record import BadRecord
@@ -68,7 +69,7 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
         try:
             super().__init__(str(folder), timeout=busy_timeout, disk=BytesDisk, **SETTINGS)
             self._file = identity(folder)
-            self._name = row_name if has_places(self._con) else str
+            self._places = has_places(self._con)
         except DatabaseErrors:
             self.close()
             raise
@@ -86,11 +87,13 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
         One statement for all of them, and a second one only where a key was there; within a transaction of the
         caller's. `add` takes two for each, and the thread loses the interpreter's lock at every one.
         """
-        if self._name is row_name and (bare := bare_rows(self._con, [key for key, _ in items])):
-            there = {key: value_or_problem(mode, value) for _, key, mode, value in bare}
-            added = iter(self._add([(row_name(key), data) for key, data in items if key not in there]))
-            return [there[key] if key in there else next(added) for key, _ in items]
-        return self._add([(self._name(key), data) for key, data in items])
+        if not self._places:
+            return self._add([(str(key), data) for key, data in items])
+        items = in_place(self._con, items)
+        bare = bare_rows(self._con, [key for key, _ in items])
+        there = {key: value_or_problem(mode, value) for _, key, mode, value in bare}
+        added = iter(self._add([(row_name(key), data) for key, data in items if key not in there]))
+        return [there[key] if key in there else next(added) for key, _ in items]
 
     def _add(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | BadRecord | None]:
         if not items:
@@ -114,6 +117,11 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
             stored_before.append(None if name in added else there[name])
             added.discard(name)
         return stored_before
+
+    def note_standing(self, items: Sequence[tuple[str, bytes]]) -> None:
+        """Find out what takes long about items before they are added."""
+        if self._places:
+            note(self._con, items)
 
     def require_in_place(self) -> None:
         """Raise `OSError` if the database was moved or removed: SQLite would go on writing to a file nobody finds."""
@@ -173,6 +181,7 @@ def add_first(cache: BytesCache, items: Sequence[tuple[str, bytes]]) -> list[byt
     """
     try:
         cache.require_in_place()
+        cache.note_standing(items)
         with cache.transact():
             stored_before = [
                 before for some in batched(items, ROWS_PER_STATEMENT) for before in cache.add_missing(some)
