@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, SlotServer, answer, ask, now
-from test_scheduling_lane_state import ERRORS, Asker, Rig
+from test_scheduling_lane_state import ERRORS, Asker, Rig, WrittenDown
 from test_scheduling_lateness import AT, SLOW, limit, overtake, rig_that_knows
 
 from metaspo.backends import Request
@@ -359,6 +359,17 @@ def test_nothing_is_asked_beside_where_the_budget_has_no_room_for_both(billing: 
         assert rig.happen("ended 1", AT + limit()) == "send 1"
     assert rig.happen("answer 1", 110) == "1 answered"
     assert account.exhausted is None
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+def test_nothing_is_asked_beside_where_what_it_costs_cannot_be_written_down(billing: Billing) -> None:
+    """The call that hangs is waited for, or asked again in its stead."""
+    rig, disk = rig_that_knows(billing), WrittenDown()
+    rig.ask(1, AT, account=Account("run", Budget(calls=100), announce=disk))
+    assert rig.pump(AT) == "send 1"
+    disk.full = True
+    assert rig.pump(AT + limit()) == ("abort 1" if billing == "time" else "")
+    assert rig.happen("answer 1", 110) == "1 answered"
 
 
 def test_what_others_pay_for_with_the_same_purse_comes_before() -> None:

@@ -23,7 +23,7 @@ from metaspo.backends import (
     Unreachable,
     Usage,
 )
-from metaspo.cache import request_key
+from metaspo.cache import StoreError, request_key
 from metaspo.scheduling import Account, Budget, Cost, Event, LaneSettings, Prices, RunStopped
 from metaspo.scheduling.lanes.calls_out import OVERDUE
 from metaspo.scheduling.lanes.endpoints import FIRST_REST, Endpoint, Health
@@ -67,6 +67,17 @@ class Asker:
 
     def fail(self, flight: Flight, error: BaseException) -> None:
         self.told.append(f"{self.name} {type(error).__name__}")
+
+
+class WrittenDown:
+    """What an account announces is kept somewhere, as long as there is room."""
+
+    def __init__(self) -> None:
+        self.full = False
+
+    def __call__(self, account: Account) -> None:
+        if self.full:
+            raise StoreError("The disk is full.")
 
 
 class Rig:
@@ -688,6 +699,24 @@ def test_a_request_parked_for_funds_goes_when_another_lane_gives_some_back() -> 
     here.happen("fail 1 gone", 1)  # which cost nothing
     assert there.woken > woken
     assert there.pump(1) == "send 2"
+
+
+def test_a_request_parked_for_funds_fails_where_they_cannot_be_written_down() -> None:
+    """Nobody else does, and whose call gave them back is told of that call alone."""
+    flights, prices = FlightTable(), Prices(input=1e6, cached=1e6, output=1e6)
+    here = Rig(LaneSettings(concurrency=1, prices=Prices(input=1, cached=1, output=1)), flights=flights)
+    there = Rig(LaneSettings(concurrency=1, prices=prices), flights=flights)
+    needed = there.state.upper_bound(Flight("", ask(2), Asker("", Account(), []), home=there.state, priority=()))
+    disk = WrittenDown()
+    account = Account("run", Budget(dollars=needed.dollars), announce=disk)
+    here.ask(1, 0, account=account)
+    assert here.pump(0) == "send 1"
+    there.ask(2, 0, account=account)
+    assert there.pump(0) == ""
+    disk.full = True
+    assert here.happen("fail 1 gone", 1) == ""
+    assert there.take_done() == "2 StoreError"
+    assert account.purse.reserved.dollars < needed.dollars
 
 
 def test_what_the_last_one_to_wait_gives_back_may_show_that_nothing_more_can_be_paid() -> None:

@@ -5,8 +5,10 @@ reached the server, the most it can have cost if that may be charged, and else i
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from metaspo.backends import BackendError, Completion, Usage
+from metaspo.cache import StoreError
 from metaspo.scheduling import events, retry
 from metaspo.scheduling.budget.account import Account, Funds
 from metaspo.scheduling.budget.budget import NOTHING, Cost
@@ -72,9 +74,12 @@ class Books:
         return purse.short_of(at_most.plus(beyond)) is None
 
     def at_hand(self, flight: Flight) -> Funds | None:
-        """The most another call of the flight can cost, if its payer has that to spare: nobody stands in its line."""
+        """The most another call of the flight can cost, if its payer has that to spare: nobody stands in its line, and
+        it can be written down."""
         payer = flight.payer
-        return None if payer.parked else payer.reserve(self.upper_bound(flight))
+        with suppress(StoreError):
+            return None if payer.parked else payer.reserve(self.upper_bound(flight))
+        return None
 
     def affords_instead(self, call: Call) -> bool:
         """Whether another call of its flight can be paid for once it is broken off: that costs a call, and its tokens

@@ -73,8 +73,8 @@ class Home(Protocol):
         """The most that its call can cost."""
         ...
 
-    def fund(self, flight: "Flight") -> Funds | None:
-        """Set the most that the flight's call can cost aside, if its payer has room for it."""
+    def fund(self, flight: "Flight", now: float) -> bool:
+        """Go on with a flight that waits for its payer's purse, if that has room for it."""
         ...
 
     def price_of(self, usage: Usage) -> float | None:
@@ -220,10 +220,7 @@ class Flight:
 
     def fund(self, now: float) -> bool:
         """Its turn in the line for its payer's purse has come; false if there is no room."""
-        self.funds = self.home.fund(self)
-        if self.funds is not None:
-            self.home.resume(self, now)
-        return self.funds is not None
+        return self.home.fund(self, now)
 
     def ask_again(self, now: float) -> None:
         """It may be that its payer's purse never has room for it."""

@@ -241,9 +241,17 @@ class LaneState:
         """The most that the flight's call can cost."""
         return self.books.upper_bound(flight)
 
-    def fund(self, flight: Flight) -> Funds | None:
-        """Set the most that the flight's call can cost aside, if its payer has room for it."""
-        return self.books.fund(flight.payer, flight)
+    def fund(self, flight: Flight, now: float) -> bool:
+        """Go on with a flight that waits for its payer's purse, if that has room for it. It fails where what is set
+        aside cannot be written down."""
+        try:
+            flight.funds = self.books.fund(flight.payer, flight)
+        except StoreError as error:
+            self.unanswered.fail(flight, error, now)
+            return True
+        if flight.funds is not None:
+            self.resume(flight, now)
+        return flight.funds is not None
 
     def payer_exhausted(self, flight: Flight, now: float) -> None:
         """The account that was to pay for a waiting flight cannot: another one does, or it fails."""
