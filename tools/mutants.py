@@ -83,18 +83,19 @@ class Coverage:
 
     def of(self, mutant: Mutant, *, seconds: float) -> list[str]:
         """The tests for a mutant, so many seconds of them: first those of the file that is called as its module is,
-        then of files that import it by name, of its own room, and of others, the quickest first; the long ones of all
-        these come last.
+        with the top folder's name or its room's, then of files that import it by name, of its own room, and of others,
+        the quickest first; the long ones of all these come last.
 
         What nothing in this process enters may run in another one, which the tests of its module start; or it was
         written since they were traced, and meets those of its folder.
         """
         parts = Path(mutant.file).with_suffix("").parts
-        own = f"tests/test_{'_'.join(parts)}.py::"
+        names = {"_".join(parts), f"{parts[0]}_{parts[-1]}", "_".join(parts[-2:])}
+        own = tuple(f"tests/test_{name}.py::" for name in names)
         named = importing(".".join(("metaspo", *parts)))
         tests = (
             self.tests.get(f"{mutant.file}:{mutant.function}")
-            or self._beginning(own, *named)
+            or self._beginning(*own, *named)
             or self._beginning(f"tests/test_{parts[0]}_")
         )
         room = tuple(f"tests/test_{name}" for name in parts)
