@@ -14,6 +14,7 @@ from scipy.stats import binom, t
 from metaspo.engine.statistics import Optimism, TaskGrades, at_most, of_the_best, reselected
 
 WEIGHTS = {"s": 2.0, "t": 1.0}
+GRADES = st.sampled_from([0.0, 0.5, 1.0])
 
 
 def round_of(rng: Random, *, spread: float, candidates: int = 9) -> tuple[list[TaskGrades], list[float]]:
@@ -280,6 +281,13 @@ def test_what_each_tasks_best_gains_among_equally_good_prompts_is_told_as_it_is(
         true.append(score_of_rows(best, rows) - score_of_rows(first, rows))
         told.append(of_the_best(first, best, tried=dict.fromkeys(WEIGHTS, tried), weights=WEIGHTS))
     assert fmean(told) == pytest.approx(fmean(true), rel=0.2)
+
+
+@given(st.lists(st.tuples(GRADES, GRADES), min_size=1, max_size=9), st.integers(1, 200))
+def test_luck_has_brought_no_more_than_there_was_to_gain(rows: list[tuple[float, float]], tried: int) -> None:
+    first, best = zip(*rows, strict=True)
+    luck = of_the_best({"s": first, "t": [0.0]}, {"s": best, "t": [1.0]}, tried={"s": tried, "t": 0})
+    assert 0 <= luck <= (1 - fmean(first)) / 2 + 1e-9
 
 
 def score_of_rows(grades: TaskGrades, rows: int) -> float:

@@ -162,7 +162,8 @@ def of_the_best(
     sum of the squared differences and M the mean of the highest of so many normal draws (G. Blom, Statistical
     Estimates and Transformed Beta-Variables, 1958), given that it is not the first one's. What a prompt really mends
     is in V, too, and what it breaks is not, so V is told by the examples that it breaks: luck mends as many, and those
-    that it is ahead by. Each task chooses for itself: what luck brings adds up over tasks.
+    that it is ahead by. Each task chooses for itself: what luck brings adds up over tasks, to no more than there was to
+    gain, which normal draws on a few examples pass.
 
     Args:
         tried: prompts beside the first one, by task; 0 where that was not to be changed.
@@ -174,7 +175,9 @@ def of_the_best(
     pairs = _answered_by_both(best, first)
     weigh = {task: (weights or {}).get(task, 1.0) for task in pairs}
     lucks = {task: _mended_by_luck(differences, tried[task]) / len(differences) for task, differences in pairs.items()}
-    return fsum(weigh[task] * luck for task, luck in lucks.items()) / fsum(weigh.values())
+    room = {task: fmean(1 - each for each in first[task] if each is not None) for task in pairs if tried[task]}
+    most, about = (fsum(weigh[task] * share for task, share in of.items()) for of in (room, lucks))
+    return min(most, about) / fsum(weigh.values())
 
 
 def _mended_by_luck(differences: Sequence[float], tried: int) -> float:
