@@ -62,7 +62,8 @@ class Accounts:
         return account
 
     def close(self) -> None:
-        """Write down what was taken in the end, which gives back what was only set aside."""
+        """Write down what was taken in the end, which gives back what was only set aside. Raises `StoreError` where it
+        cannot be written down."""
         for account in self._capped:
             self._spent[account.name] = self._before.get(account.name, NOTHING).plus(account.taken())
         self._write()
@@ -70,21 +71,21 @@ class Accounts:
     def _announce(self, account: Account) -> None:
         """Raises `StoreError` where it cannot be written down."""
         self._spent[account.name] = self._before.get(account.name, NOTHING).plus(account.announced())
+        self._write()
+
+    def _write(self) -> None:
+        if not self._capped:
+            return
+        draft = self._file.with_suffix(f".{os.getpid()}")
         try:
-            self._write()
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft.write_bytes(orjson.dumps({name: cost._asdict() for name, cost in self._spent.items()}))
+            draft.replace(self._file)
         except OSError as error:
             raise StoreError(
                 f"{self._file}, with what the accounts have spent, cannot be written ({error.strerror}): see to its "
                 "disk."
             ) from None
-
-    def _write(self) -> None:
-        if not self._capped:
-            return
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = self._file.with_suffix(f".{os.getpid()}")
-        draft.write_bytes(orjson.dumps({name: cost._asdict() for name, cost in self._spent.items()}))
-        draft.replace(self._file)
 
 
 def _digest(key: str) -> bytes:

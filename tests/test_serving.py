@@ -14,8 +14,10 @@ from chat_server import NO_CREDIT, TOO_LONG, UNKNOWN_MODEL, ChatServer, Refusal,
 from misbehaving_server import response, serving
 
 from metaspo.backends import Request
+from metaspo.cache import StoreError
 from metaspo.engine import ConfigError
 from metaspo.serving import ServeConfig, Server, embedded_config, load_serve_config, open_client, open_server
+from metaspo.serving.accounts import Accounts
 from metaspo.serving.bodies import MAX_OF_BODY
 
 KEYS = {"ALICE_KEY": "sk-alice-secret", "BOB_KEY": "sk-bob-secret"}
@@ -466,8 +468,6 @@ def test_a_mistake_in_the_config_is_named(tmp_path: Path, text: str, word: str) 
 
 
 def test_a_key_that_is_not_set_or_twice_the_same_is_named(tmp_path: Path) -> None:
-    from metaspo.serving.accounts import Accounts
-
     config = config_of("http://127.0.0.1:9/v1", **KEYED)
     for environment in ({"ALICE_KEY": "x"}, {"ALICE_KEY": "x", "BOB_KEY": "x"}):
         with pytest.raises(ConfigError, match="BOB_KEY"):
@@ -505,6 +505,16 @@ async def test_what_cannot_be_written_down_is_not_taken(tmp_path: Path, caplog: 
             spent.unlink()
             assert (await post(session, **ALICE))[0] == 200
     assert not caplog.records
+
+
+def test_what_cannot_be_written_down_in_the_end_is_told_with_its_file(tmp_path: Path) -> None:
+    key = {"name": "alice", "key_env": "ALICE_KEY", "budget": {"calls": 9}}
+    spent = tmp_path / "spent"
+    config = config_of("http://127.0.0.1:9/v1", keys=[key], spent=str(spent))
+    accounts = Accounts(config, environment={"ALICE_KEY": "sk-alice-secret"}, folder=tmp_path)
+    spent.write_text("no folder any more")
+    with pytest.raises(StoreError, match="spent.json, with what the accounts have spent, cannot be written"):
+        accounts.close()
 
 
 async def test_who_sends_half_a_body_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
