@@ -32,6 +32,7 @@ _CREDENTIALS: Final = late_pattern(  # to the last "@", for a password may hold 
     r"(?<=://)(?:[^/?#\s]*|[^/?#\s@:]*:(?!\d+[/?#])\S*|:\S*)(?=@)|(?<=redis://)\S*(?=@)|(?<=rediss://)\S*(?=@)",
     re.IGNORECASE,
 )
+_ESCAPE: Final = late_pattern("%[0-9A-F]{2}")
 
 
 def hold_secret(*secrets: str) -> None:
@@ -59,7 +60,9 @@ def _forms(secret: str) -> Iterator[str]:
     yield secret
     yield from (repr(secret)[1:-1], ascii(secret)[1:-1])
     yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
-    yield from (quote(secret, safe="", errors="replace"), quote_plus(secret, errors="replace"))
+    for safe in ("", "/"):  # some leave a slash, some write small letters
+        for form in (quote(secret, safe=safe, errors="replace"), quote_plus(secret, safe=safe, errors="replace")):
+            yield from (form, _ESCAPE.sub(lambda escape: escape[0].lower(), form))
 
 
 def without_held(text: str) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -137,7 +138,12 @@ def test_hosts_that_are_known_to_have_no_version_get_none(host: str) -> None:
     assert parse_base_url(host).chat == f"{host.rstrip('/')}/chat/completions"
 
 
-@pytest.mark.parametrize("written", [str, repr, json.dumps, partial(quote, safe=""), quote_plus])
+def small_letters(key: str) -> str:
+    """As some programs write a URL."""
+    return re.sub("%..", lambda escape: escape[0].lower(), quote_plus(key))
+
+
+@pytest.mark.parametrize("written", [str, repr, json.dumps, quote, partial(quote, safe=""), quote_plus, small_letters])
 def test_a_key_that_a_server_says_again_as_a_url_or_a_text_has_it_is_blotted_out_whole(
     written: Callable[[str], str],
 ) -> None:

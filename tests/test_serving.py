@@ -513,7 +513,7 @@ def test_what_cannot_be_written_down_in_the_end_is_told_with_its_file(tmp_path: 
     config = config_of("http://127.0.0.1:9/v1", keys=[key], spent=str(spent))
     accounts = Accounts(config, environment={"ALICE_KEY": "sk-alice-secret"}, folder=tmp_path)
     spent.write_text("no folder any more")
-    with pytest.raises(StoreError, match="spent.json, with what the accounts have spent, cannot be written"):
+    with pytest.raises(StoreError, match=r"spent\.json, with what the accounts have spent, cannot be written"):
         accounts.close()
 
 
