@@ -9,8 +9,8 @@ import diskcache
 
 from metaspo.cache.base import BadEntry, StoreError
 
-DatabaseErrors = (sqlite3.Error, diskcache.Timeout, OSError)
-"""All that reading or writing the database raises."""
+DatabaseErrors = (sqlite3.Error, diskcache.Timeout, OSError, UnicodeDecodeError)
+"""All that reading or writing the database raises; the last where an error tells of a name that is damaged."""
 
 _WHERE_TO_LOOK = {
     sqlite3.SQLITE_FULL: "has no room left: free some space on its disk",
@@ -55,6 +55,8 @@ def _code(error: BaseException) -> int:
         return sqlite3.SQLITE_PERM
     if isinstance(error, FileNotFoundError):
         return sqlite3.SQLITE_CANTOPEN
+    if isinstance(error, UnicodeDecodeError):
+        return sqlite3.SQLITE_CORRUPT
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF
 

@@ -2,12 +2,13 @@
 
 import os
 import pickle
+import re
 import shutil
 import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
@@ -15,8 +16,10 @@ import pytest
 from store_script import run_script
 
 from metaspo.cache import (
+    BadEntry,
     DiskMaintenance,
     DiskStore,
+    Entry,
     PruneFilter,
     StoreError,
     export_cache,
@@ -27,6 +30,7 @@ from metaspo.cache import (
 from metaspo.cache.disk.database import open_cache
 from metaspo.cache.disk.folder import PLACES, connect
 from metaspo.cache.errors import explain
+from metaspo.cache.place import key_at, row_name
 from metaspo.cache.record import FORMAT, BadRecord
 from metaspo.cache.testing import make_entry, make_key
 
@@ -316,6 +320,26 @@ TAMPERED = {
     "damaged mode": "UPDATE Cache SET mode = CAST(x'ff31' AS TEXT) WHERE key = ?2",
     "swapped value": "UPDATE Cache SET value = (SELECT value FROM Cache WHERE key <> ?2) WHERE key = ?2",
 }
+
+
+@pytest.mark.parametrize("at", range(0, 74, 7))
+async def test_a_name_that_is_damaged_in_the_index_ends_in_a_sentence(folder: Path, at: int) -> None:
+    """Looked up among others, it may be found by the name of another; those that it hides are bad."""
+    keys = [key_at("p0123abcde", make_key(number)) for number in range(40)]
+    entries: dict[str, Entry] = {key: make_entry(f"answer {key}") for key in keys}
+    async with DiskStore(folder) as store:
+        await store.put_many({key: entries[key] for key in keys[:30]})
+    data = bytearray((folder / "cache.db").read_bytes())
+    found = [match.start() for match in re.finditer(row_name(sorted(keys[:30])[15]).encode(), data)]
+    (start,) = [start for start in found if data[start // 4096 * 4096] == 0x0A]  # in an index's page, not in a table's
+    data[start + at] ^= 0x02
+    (folder / "cache.db").write_bytes(data)
+    async with DiskStore(folder, memory_bytes=0) as store:
+        with suppress(StoreError):
+            assert (await store.get_many(keys)).items() <= entries.items()
+        kept = await store.put_many(entries)
+        assert all(isinstance(kept[key], BadEntry) or kept[key] == entries[key] for key in keys)
+    assert not verify_cache(DiskMaintenance(folder)).sound
 
 
 @pytest.mark.parametrize("statement", TAMPERED.values(), ids=TAMPERED.keys())

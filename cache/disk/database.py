@@ -32,6 +32,7 @@ _INSERT = (
     "INSERT OR IGNORE INTO Cache"
     " (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value) VALUES "
 )
+_NOT_FOUND = BadRecord("the index says that it is there, and does not find it")
 _ROW = f"(?, 1, ?, NULL, ?, 0, NULL, 0, {MODE_RAW}, NULL, ?)"
 
 
@@ -114,7 +115,7 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
         there = {name: value_or_problem(mode, value) for _, name, mode, value in rows}
         stored_before: list[bytes | BadRecord | None] = []
         for name, _ in items:
-            stored_before.append(None if name in added else there[name])
+            stored_before.append(None if name in added else there.get(name, _NOT_FOUND))
             added.discard(name)
         return stored_before
 
@@ -131,7 +132,7 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
 
 
 def named_rows(connection: sqlite3.Connection, names: Sequence[str]) -> list[NamedRow]:
-    """The rows of these names."""
+    """The rows of these names; of an index that is damaged, it may be others as well."""
     # Question marks only: nothing from outside enters the text of the statement.
     select = f"SELECT rowid, key, mode, value FROM Cache WHERE raw = 1 AND key IN ({','.join('?' * len(names))})"  # noqa: S608
     return connection.execute(select, names).fetchall()

@@ -151,5 +151,5 @@ def _read_marks(connection: sqlite3.Connection) -> _Marks:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (user_version,) = connection.execute("PRAGMA user_version").fetchone()
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    names = connection.execute("SELECT key FROM Settings") if "Settings" in tables else ()
+    names = connection.execute("SELECT key FROM Settings NOT INDEXED") if "Settings" in tables else ()
     return _Marks(application_id, user_version, frozenset(name for (name,) in names))

@@ -42,7 +42,7 @@ class DiskMaintenance:
         with closing(connect(self._folder, salvage=True)) as connection:
             try:
                 findings = [str(text) for (text,) in connection.execute("PRAGMA integrity_check")]
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 return (str(error),)
         return () if findings == ["ok"] else tuple(findings)
 

@@ -50,7 +50,10 @@ class DiskReader:
                 rows += bare_rows(self._connection, some)
             asked |= bare
         self._blocks = dict.fromkeys(row[0] // BLOCK for row in rows)
-        return [(asked[name], value_or_problem(mode, value)) for _, name, mode, value in rows]
+        # A name that nobody asked for is a damaged one: what stands there is bad, or only its place is.
+        return [
+            (asked.get(name) or digits_of(str(name)), value_or_problem(mode, value)) for _, name, mode, value in rows
+        ]
 
     def neighbours(self, *, used: int) -> Iterator[list[tuple[str, bytes]]]:
         """Records around those found last, block by block, as long as those read before are of use: so many were, at
