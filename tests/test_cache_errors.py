@@ -322,6 +322,23 @@ TAMPERED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("text", "damaged"),
+    [(b"indexCache_key_raw", b"indexCache\xffkey_raw"), (b"/\x02sqlite_cache_size", b".\x02sqlite_cache_size")],
+    ids=["a name in an error", "a setting that is no text"],
+)
+async def test_damage_that_is_no_error_of_the_database_s_is_one_sentence(
+    folder: Path, text: bytes, damaged: bytes
+) -> None:
+    """An error tells of a name that is no UTF-8; diskcache takes every setting for a text."""
+    await fill(folder, count=1)
+    data = (folder / "cache.db").read_bytes()
+    (folder / "cache.db").write_bytes(data.replace(text, damaged))
+    with pytest.raises(StoreError) as trouble:
+        DiskStore(folder)
+    assert_one_sentence(str(trouble.value), folder)
+
+
 @pytest.mark.parametrize("at", range(0, 74, 7))
 async def test_a_name_that_is_damaged_in_the_index_ends_in_a_sentence(folder: Path, at: int) -> None:
     """Looked up among others, it may be found by the name of another; those that it hides are bad."""
