@@ -29,7 +29,9 @@ if TYPE_CHECKING:
         CreditExhausted,
         FatalError,
         HalfAnswer,
+        LocalServerFailed,
         ModelFileUnavailable,
+        NotInstalled,
         Overloaded,
         RateLimited,
         RequestRejected,
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
         local_threads,
     )
     from metaspo.backends.managed.model_sources import Progress
-    from metaspo.backends.managed.started import LocalServerFailed
     from metaspo.backends.models import ModelFacts, TierLimits, model_facts
     from metaspo.backends.openai_api import OpenAIAPI
     from metaspo.backends.openai_compatible import OpenAICompatible
@@ -82,6 +83,7 @@ __all__ = [
     "Message",
     "ModelFacts",
     "ModelFileUnavailable",
+    "NotInstalled",
     "OpenAIAPI",
     "OpenAICompatible",
     "Overloaded",

@@ -94,3 +94,11 @@ class UnknownModel(FatalError):
 
 class ModelFileUnavailable(FatalError):
     """The model's file is not there and cannot be fetched, or is not what it should be."""
+
+
+class LocalServerFailed(FatalError):
+    """A server that metaspo starts did not start."""
+
+
+class NotInstalled(LocalServerFailed):
+    """There is no such server here. A run that finds all its answers in the cache never asks for it."""

@@ -181,7 +181,7 @@ def import_command(
             )
         with closing(_open(location)) as cache:
             report = import_cache(cache, source)
-    out.print(f"Added {report.added:,} entries; {report.kept:,} were there already.")
+    out.print(f"Added {report.added:,} entries to {shown_location(location)}; {report.kept:,} were there already.")
 
 
 @cache_app.command()

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from metaspo.backends import BackendError, ModelFileUnavailable
+from metaspo.backends import BackendError, ModelFileUnavailable, NotInstalled
 from metaspo.backends.printable import printable
 from metaspo.backends.secrets import without_held
 from metaspo.cache import StoreError, StoreNotInstalled
@@ -151,6 +151,15 @@ def say_how_to_go_on(*reasons: Exception | str) -> None:
     _say(Text(f"{kept}{GO_ON}{RAISE_CAP if capped else ''}."))
 
 
+def exit_stopped(*reasons: Exception | str) -> NoReturn:
+    """Say how to go on after a stop for these reasons. Where something is not installed, and nothing else is wrong, it
+    is a mistake, and they have said it all."""
+    if reasons and all(isinstance(getattr(reason, "error", None), NotInstalled) for reason in reasons):
+        raise typer.Exit(ExitCode.MISTAKE) from None
+    say_how_to_go_on(*reasons)
+    raise typer.Exit(ExitCode.STOPPED) from None
+
+
 def _say(text: Text) -> None:
     """Wrapped at words on a terminal, one line elsewhere, for programs that look for it."""
     err.print(text, soft_wrap=not err.is_terminal)
@@ -190,8 +199,7 @@ def exit_on_user_error() -> Iterator[None]:
         raise typer.Exit(ExitCode.MISTAKE) from None
     except RunStopped as stop:
         say_error(str(stop))
-        say_how_to_go_on(stop)
-        raise typer.Exit(ExitCode.STOPPED) from None
+        exit_stopped(stop)
     except (ModelFileUnavailable, StoreNotInstalled) as error:
         say_error(str(error))
         raise typer.Exit(ExitCode.MISTAKE) from None

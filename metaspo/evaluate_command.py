@@ -9,7 +9,7 @@ import typer
 
 from metaspo import tables
 from metaspo.backends.paths import read_written, why_unreadable
-from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_how_to_go_on
+from metaspo.console import err, exit_on_user_error, exit_stopped, out, say_error
 from metaspo.engine import ConfigError, Prepared, PromptError, evaluate, find_run, prepare
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.runs.stored import read_result
@@ -63,8 +63,7 @@ def evaluate_command(
         print_evaluation(out, report)
     if not any(row.score is not None for row in report.scores):
         say_error("nothing could be scored: " + ("; ".join(row.unanswered for row in report.scores) or "no examples"))
-        say_how_to_go_on()
-        raise typer.Exit(ExitCode.STOPPED)
+        exit_stopped()
 
 
 def _given_prompts(

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import typer
 from rich.table import Table as RichTable
 
 from metaspo import tables
-from metaspo.console import ExitCode, err, out, say_error, say_how_to_go_on, say_warning
+from metaspo.console import err, exit_stopped, out, say_error, say_warning
 from metaspo.engine import Observer, Prepared
 from metaspo.engine.cluster import check_caps
 from metaspo.engine.runs.prepare import tell_notices
@@ -77,8 +76,7 @@ def _tell_stopped(stopped: Sequence[CellResult]) -> NoReturn:
     """Say why cells did not get to their end, and exit accordingly."""
     for result in stopped:
         say_error(f"{result.method}, {result.domain or 'own tasks'}, seed {result.seed}: {result.stopped}")
-    say_how_to_go_on(*(result.stopped for result in stopped))
-    raise typer.Exit(ExitCode.STOPPED)
+    exit_stopped(*(result.stopped for result in stopped))
 
 
 def _print_plan(grid: Grid, *, json: bool) -> None:

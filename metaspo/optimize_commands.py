@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from metaspo import tables
-from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_how_to_go_on, say_warning
+from metaspo.console import ExitCode, err, exit_on_user_error, exit_stopped, out, say_error, say_warning
 from metaspo.engine import ConfigError, Prepared, RunReport, optimize_many, plan_run, prepare, report_data
 from metaspo.engine.config.calls import inner_proposer, outer_proposer
 from metaspo.engine.config.load import with_overrides
@@ -135,8 +135,7 @@ def _tell_ends(prepared: list[Prepared], reasons: list[Exception | None]) -> Non
         if reason is not None:
             say_error(f"{_called(item, prepared)}: {reason}")
     if any(isinstance(reason, RunStopped) for reason in reasons):
-        say_how_to_go_on(*filter(None, reasons))
-        raise typer.Exit(ExitCode.STOPPED)
+        exit_stopped(*filter(None, reasons))
     if any(reasons):
         raise typer.Exit(ExitCode.MISTAKE)
 

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from metaspo import tables
-from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_how_to_go_on
+from metaspo.console import err, exit_on_user_error, exit_stopped, out, say_error
 from metaspo.engine import ConfigError, find_run
 from metaspo.engine.money import show_dollars
 from metaspo.engine.safety import SafetyReport, check_safety
@@ -68,8 +68,7 @@ def safety(
         print_safety(out, report)
     if not report.sides:
         say_error("nothing was answered under both prompts")
-        say_how_to_go_on()
-        raise typer.Exit(ExitCode.STOPPED)
+        exit_stopped()
 
 
 def print_safety(console: Console, report: SafetyReport) -> None:

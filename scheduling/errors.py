@@ -5,7 +5,7 @@ client of a server. How to go on is for those to say who know which it is. A req
 is not among these: it comes back as `metaspo.backends.RequestRejected` and the run goes on without it.
 """
 
-from metaspo.backends import RequestRejected
+from metaspo.backends import FatalError, RequestRejected
 
 
 class GivenUp(RequestRejected):
@@ -28,7 +28,12 @@ class _OfLane(RunStopped):
 
 
 class LaneStopped(_OfLane):
-    """No request to this lane can succeed until a person does something: bad key, exhausted credit, unknown model."""
+    """No request to this lane can succeed until a person does something: bad key, exhausted credit, unknown model;
+    `error` is what says so."""
+
+    def __init__(self, message: str, *, lane: str, error: FatalError | None = None) -> None:
+        super().__init__(message, lane=lane)
+        self.error = error
 
 
 class BudgetExhausted(RunStopped):

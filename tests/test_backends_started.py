@@ -10,8 +10,8 @@ import anyio
 import pytest
 from anyio.abc import Process
 
-from metaspo.backends import OpenAICompatible, Reply, Request
-from metaspo.backends.managed.started import LocalServerFailed, StartedServer
+from metaspo.backends import LocalServerFailed, OpenAICompatible, Reply, Request
+from metaspo.backends.managed.started import StartedServer
 
 DEAF = """
 import pathlib, signal, sys

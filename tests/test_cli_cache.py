@@ -163,10 +163,10 @@ def test_a_snapshot_moves_a_cache(folder: Path) -> None:
     assert "Wrote 3 entries" in exported.out
     imported = here("cache", "import", "answers.jsonl.zst", "--trust", "--cache", "there")
     assert imported.code == 0
-    assert "Added 3 entries" in imported.out
+    assert "Added 3 entries to there" in imported.out
     assert kept(folder / "there") == {"one", "two", "three"}
     again = here("cache", "import", "answers.jsonl.zst", "--trust", "--cache", "there")
-    assert "Added 0 entries; 3 were there already" in again.out
+    assert "Added 0 entries to there; 3 were there already" in again.out
     assert here("cache", "verify", "--cache", "there").code == 0
 
 

@@ -307,6 +307,6 @@ def test_a_path_that_no_file_can_have_is_told_with_its_key(project: Path, key: s
 def test_an_extra_that_is_not_installed_is_a_mistake_with_its_command(
     monkeypatch: pytest.MonkeyPatch, package: str, set_to: list[str], extra: str
 ) -> None:
-    """Whatever it is for: nothing of a run has begun, and nothing is gone on with, so none is to be started again."""
+    """Whatever it is for: the same command again would end the same way, so nobody is sent to give it."""
     monkeypatch.setitem(sys.modules, package, None)
     mistake(here("optimize", "run.toml", "--quiet", *(f"--set={change}" for change in set_to)), f"metaspo[{extra}]")

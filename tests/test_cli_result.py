@@ -22,8 +22,9 @@ from metaspo.engine.journal.address import Address
 from metaspo.engine.journal.events import Barrier, Candidate, Event, Kept, Proposal, Rejected, Score, Select, Start
 from metaspo.engine.journal.system_search import SystemTrials
 from metaspo.engine.journal.view import RunView
-from metaspo.engine.runs.directory import find_runs
+from metaspo.engine.runs.directory import command_of, find_runs
 from metaspo.engine.runs.listing import COLUMNS, LONGEST, differing_keys, list_runs
+from metaspo.overrides import all_overrides
 from metaspo.run_tables import print_result
 
 WORLD = World(3, malformed=0.1)
@@ -343,3 +344,18 @@ def test_an_answer_that_ends_too_soon_and_can_be_read_is_not_cut() -> None:
         for reason in ("length", "stop")
     ]
     assert [outcome.cut for outcome in outcomes] == [False, False, True, False]
+
+
+@pytest.mark.parametrize("calls", [None, 120])
+@pytest.mark.parametrize(
+    "sets", [[], ["seed=7"], ["name=a b", "outer.gate=3", "outer.fixed=['x']"], ["train_calls=90"]]
+)
+def test_the_command_that_a_run_is_gone_on_with_sets_what_its_own_has_set(calls: int | None, sets: list[str]) -> None:
+    """A cap apart: that may be what stopped it. `--calls` clears what `--set` cannot."""
+    own = all_overrides(calls, sets)
+    words = shlex.split(command_of(Path("run.toml"), {**own, "budget.calls": 5}))
+    options = list(zip(words[3::2], words[4::2], strict=True))
+    planned = [int(value) for option, value in options if option == "--calls"]
+    again = all_overrides(planned[0] if planned else None, [value for option, value in options if option == "--set"])
+    assert words[:3] == ["metaspo", "optimize", "run.toml"]
+    assert again == own

@@ -1,6 +1,7 @@
 """How a config says where a server is and what goes with each request to it; what must never be said there is not."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,17 @@ def table(**changes: object) -> ModelTable:
 
 def parse(base: dict[str, Any], **more: object) -> RunConfig:
     return parse_config({"base": {"model": "m", **base}, "tasks": [TASK], **more}, environment={})
+
+
+@pytest.mark.parametrize("backend", ["local", "vllm"])
+def test_what_is_not_installed_is_needed_by_nobody_who_asks_nothing(
+    monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """A run that finds all its answers in the cache goes to its end on a machine that cannot start the model."""
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    said = {"model": "smollm2", "backend": backend, "endpoints": []}
+    managed = {"vllm": {"command": ["no-vllm"], "gpus": [0]}} if backend == "vllm" else {}
+    assert make_backends(ModelTable.model_validate({**said, **managed}), environment={})
 
 
 async def head_of(environment: dict[str, str], **changes: object) -> str:

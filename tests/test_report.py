@@ -245,6 +245,10 @@ async def test_a_page_says_what_it_was_made_of_each_task_in_one_row_and_the_way_
     assert report.result.system_prompt != report.result.first_system_prompt
     way = page[page.index("How the system prompt came about") : page.index("Every proposal")]
     assert "kept" in way
+    run = RunDirectory(report.directory)
+    result = json.loads(run.result.read_text(encoding="utf-8"))
+    run.result.write_text(json.dumps({**result, "system_prompt": result["first_system_prompt"]}), encoding="utf-8")
+    assert "No system prompt that was proposed was adopted" in run_page(run)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")

@@ -12,13 +12,13 @@ import anyio
 from anyio.abc import Process
 
 from metaspo.backends.base import Reply, Request
-from metaspo.backends.errors import RequestRejected, Unreachable
+from metaspo.backends.errors import LocalServerFailed, NotInstalled, RequestRejected, Unreachable
 from metaspo.backends.managed import local_server
 from metaspo.backends.managed.local_server import MISSING_PACKAGE, ServerSettings
 from metaspo.backends.managed.model_files import fetch_model, models_folder
 from metaspo.backends.managed.model_names import DEFAULT_MODEL, local_threads
 from metaspo.backends.managed.model_sources import Progress
-from metaspo.backends.managed.started import LocalServerFailed, StartedServer
+from metaspo.backends.managed.started import StartedServer
 from metaspo.backends.openai_compatible import OpenAICompatible
 
 _INSTALL = "The embedded model needs the package xllamacpp: pip install 'metaspo[local]'."
@@ -27,12 +27,6 @@ NO_ECHO = (
     "another server, vLLM for one."
 )
 _STOP_LIMIT = 5.0
-
-
-def require_package() -> None:
-    """Raises `LocalServerFailed` where what runs it is not installed."""
-    if importlib.util.find_spec("xllamacpp") is None:
-        raise LocalServerFailed(_INSTALL)
 
 
 class LocalModel(StartedServer):
@@ -88,7 +82,8 @@ class LocalModel(StartedServer):
         raise Unreachable(f"{self.name} died twice on one request: see {self.log_path}.")
 
     async def _launch(self) -> OpenAICompatible:
-        require_package()
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise NotInstalled(_INSTALL)
         path = await fetch_model(self._model, progress=self._progress)
         settings = ServerSettings(
             path=str(path),
@@ -140,7 +135,7 @@ class LocalModel(StartedServer):
         assert self._process is not None
         with anyio.move_on_after(1.0):
             if await self._process.wait() == MISSING_PACKAGE:
-                return LocalServerFailed(_INSTALL)
+                return NotInstalled(_INSTALL)
         return LocalServerFailed(
             f"The server of {self._alias} did not start within {self._start_limit:g} seconds or gave up: "
             f"see {self.log_path}."

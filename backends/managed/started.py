@@ -10,15 +10,11 @@ import anyio
 from anyio.abc import Process
 
 from metaspo.backends.base import Reply, Request, ServerInfo
-from metaspo.backends.errors import ConnectionLost, FatalError, Unreachable
+from metaspo.backends.errors import ConnectionLost, LocalServerFailed, Unreachable
 from metaspo.backends.loops.closing import to_the_end
 from metaspo.backends.openai_compatible import OpenAICompatible
 
 _NOTICED_BEFORE = 1.0  # seconds by which a broken connection may be noticed before the end of the process behind it
-
-
-class LocalServerFailed(FatalError):
-    """A server that metaspo starts is not installed, or did not start."""
 
 
 class StartedServer(ABC):

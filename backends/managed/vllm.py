@@ -15,13 +15,13 @@ from typing import Final
 import anyio
 
 from metaspo.backends.base import Reply, Request
-from metaspo.backends.errors import BackendError, ConnectionLost, Unreachable
+from metaspo.backends.errors import BackendError, ConnectionLost, LocalServerFailed, NotInstalled, Unreachable
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.backends.managed import watchdog
 from metaspo.backends.managed.gpus import VISIBLE
 from metaspo.backends.managed.last_words import TAIL, last_words
 from metaspo.backends.managed.model_files import models_folder
-from metaspo.backends.managed.started import LocalServerFailed, StartedServer
+from metaspo.backends.managed.started import StartedServer
 from metaspo.backends.openai_compatible import OpenAICompatible
 
 RESTARTS: Final = 3  # of one replica ...
@@ -152,7 +152,7 @@ class VllmReplica(StartedServer):
         self._starts = self._restarts = 0  # it has not died: whoever asks next starts it as if for the first time
 
     async def _launch(self) -> OpenAICompatible:
-        program = program_of(self._settings.command[0])
+        program = _program(self._settings.command[0])
         for _ in range(_PORTS):
             self._began = self._log_size()
             client = await self._launch_at(program, self._ports())
@@ -254,13 +254,13 @@ def free_port() -> int:
         return port
 
 
-def program_of(command: str) -> str:
+def _program(command: str) -> str:
     """Where a command is: on the PATH, or beside our own interpreter, whose environment may not be activated. Raises
-    `LocalServerFailed` where it is nowhere."""
+    `NotInstalled` where it is nowhere."""
     name = os.path.expanduser(command)
     if found := shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent)):
         return found
-    raise LocalServerFailed(
+    raise NotInstalled(
         f'backend = "vllm" starts {command}, and there is no such program on the PATH: pip install vllm, or name it in '
         "the model's vllm.command."
     )

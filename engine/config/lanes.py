@@ -1,7 +1,6 @@
 """From the `[base]` and `[optimizer]` tables to lanes: which backends, at which addresses, with which keys."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 
@@ -9,8 +8,6 @@ from metaspo.backends import Backend, HttpEndpoint, LocalModel, OpenAIAPI, OpenA
 from metaspo.backends.http.base_url import parse_base_url
 from metaspo.backends.http.endpoint import fill_in, is_secret_header, is_sendable, proxy_for, variables_in
 from metaspo.backends.managed.gpus import gpus_there, share_out
-from metaspo.backends.managed.local import require_package
-from metaspo.backends.managed.started import LocalServerFailed
 from metaspo.backends.openai_api import OPENAI
 from metaspo.engine.config.model_table import EndpointTable, ModelTable
 from metaspo.engine.config.models import context_of, lane_settings, local_parallel
@@ -38,15 +35,13 @@ def make_backends(
     progress: Progress | None = None,
     logs: Path | None = None,
 ) -> Sequence[Backend]:
-    """A model's endpoints; nothing is started or sent yet. Raises `ConfigError` for a missing key, missing GPUs, or
-    what is not installed.
+    """A model's endpoints; nothing is started or sent yet. Raises `ConfigError` for a missing key, or missing GPUs.
 
     `logs`: the folder for what a vLLM that is started here says; the user's own if left out.
     """
     if table.backend == "vllm":
         return _vllm(table, environment, logs)
     if table.backend == "local":
-        _require(require_package)
         return [
             LocalModel(
                 table.model,
@@ -68,14 +63,13 @@ def make_backends(
 
 def _vllm(table: ModelTable, environment: Mapping[str, str], logs: Path | None) -> Sequence[Backend]:
     """A replica of vLLM for as many GPUs as each is to have. Raises `ConfigError` where there are fewer."""
-    from metaspo.backends.managed.vllm import VllmSettings, program_of, vllm_replicas
+    from metaspo.backends.managed.vllm import VllmSettings, vllm_replicas
 
     said = table.vllm
     try:
         shares = share_out(said.gpus or gpus_there(environment), each=said.tensor_parallel)
     except ValueError as error:
         raise ConfigError(f"vLLM for {table.model}: {error}") from None
-    _require(partial(program_of, said.command[0]))
     settings = VllmSettings(
         model=table.model,
         command=said.command,
@@ -84,14 +78,6 @@ def _vllm(table: ModelTable, environment: Mapping[str, str], logs: Path | None) 
         start_limit=said.start_limit,
     )
     return vllm_replicas(settings, shares[: said.replicas], logs=logs)
-
-
-def _require(installed: Callable[[], object]) -> None:
-    """What raises `LocalServerFailed` where something is not installed raises `ConfigError` before anything starts."""
-    try:
-        installed()
-    except LocalServerFailed as error:
-        raise ConfigError(str(error)) from None
 
 
 def _openai_url(environment: Mapping[str, str]) -> str:

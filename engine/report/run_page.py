@@ -72,7 +72,7 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
         _took(data),
         _answers(answers),
         Section(title="The score on the way", pictures=_curves(points, proposals)),
-        Section(title="How the system prompt came about", entries=tuple(map(_entry, _lineage(result, proposals)))),
+        _way_to(result, proposals),
         Section(title="Every proposal", entries=tuple(map(_entry, proposals))),
         _made_of(run, result, config),
     ]
@@ -176,6 +176,13 @@ def _curves(points: Sequence[Point], proposals: Sequence[Proposed]) -> tuple[Pic
     if not tried:
         return (curve,)
     return curve, picture(score_against_length(tried), alt="train score of system prompts over their length")
+
+
+def _way_to(result: RunResult, proposals: Sequence[Proposed]) -> Section:
+    """How the system prompt came about."""
+    entries = tuple(map(_entry, _lineage(result, proposals)))
+    none = () if entries else ("No system prompt that was proposed was adopted: it is the first one.",)
+    return Section(title="How the system prompt came about", paragraphs=none, entries=entries)
 
 
 def _lineage(result: RunResult, proposals: Sequence[Proposed]) -> list[Proposed]:

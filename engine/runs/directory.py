@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -29,6 +30,7 @@ from pydantic_core import to_jsonable_python
 
 from metaspo.backends.file_lock import try_lock
 from metaspo.backends.http.loose_json import mended
+from metaspo.engine.config.presets import planned_for
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.toml import as_toml
 from metaspo.engine.errors import RunDirectoryError
@@ -168,10 +170,17 @@ def command_of(file: Path, overrides: Mapping[str, Any]) -> str:
     """The command, from the current folder, that optimizes by a config's file and what was set over it, but for caps:
     they may be what stopped the run."""
     path, here = file.absolute(), Path.cwd()
-    kept = {key: value for key, value in overrides.items() if not key.startswith("budget")}
-    sets = (part for key, value in kept.items() for part in ("--set", f"{key}={as_toml(value)}"))
+    planned: Mapping[str, Any] = {}
+    if None in overrides.values():  # as `--calls` clears what a config has; `--set` cannot
+        planned = planned_for(overrides.get("train_calls"))
+    sets = [
+        ("--set", f"{key}={as_toml(value)}")
+        for key, value in overrides.items()
+        if value is not None and value != planned.get(key) and not key.startswith("budget")
+    ]
+    calls = ("--calls", str(planned["train_calls"])) if "train_calls" in planned else ()
     shown = path.relative_to(here) if path.is_relative_to(here) else path
-    return shlex.join(("metaspo", "optimize", str(shown), *sets))
+    return shlex.join(("metaspo", "optimize", str(shown), *calls, *chain.from_iterable(sets)))
 
 
 def _locked(lock: TextIO) -> bool:

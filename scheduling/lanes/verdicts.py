@@ -44,7 +44,9 @@ class Verdicts:
     def add(self, error: FatalError, now: float, *, model: str | None) -> LaneStopped:
         """Nothing can succeed, of one model or of any."""
         verdict = LaneStopped(
-            str(error) or f"The lane {self._lane} cannot go on ({type(error).__name__}).", lane=self._lane
+            str(error) or f"The lane {self._lane} cannot go on ({type(error).__name__}).",
+            lane=self._lane,
+            error=error,
         )
         verdict.__cause__ = error
         if model is None:
