@@ -88,8 +88,15 @@ class Client:
     ) -> None:
         """`cache`: a folder, a server's URL, or "" for this client's memory alone. `run` is written beside each answer
         that it pays for. `on_event` is called in the client's thread, and so is `on_call`, with a record of every
-        request (of answers found in the cache some hundred at a time). Raises `StoreError`."""
+        request (of answers found in the cache some hundred at a time). Raises `StoreError`, and `ValueError` for a cap
+        in dollars where a lane has no prices."""
         self._lanes = {lane.name: lane for lane in lanes}
+        for lane in self._lanes.values() if budget.dollars is not None else ():
+            if lane.settings.prices is None:
+                raise ValueError(
+                    f"budget.dollars: what the lane {lane.name} costs is not known, so its calls could not count "
+                    "against the cap: give its LaneSettings prices, or cap calls or tokens"
+                )
         make_room(tuple(self._lanes.values()), warn=LOG.warning)
         self._cache = str(cache)
         self._account = Account(run, budget)

@@ -11,11 +11,12 @@ from metaspo.backends import DEFAULT_MODEL, Progress
 from metaspo.engine.config.lanes import make_lane
 from metaspo.engine.config.load import load_config, validated
 from metaspo.engine.config.model_table import ModelTable, VariableName
-from metaspo.engine.config.models import weights_of
+from metaspo.engine.config.models import lane_settings, weights_of
 from metaspo.engine.config.schema import BudgetTable, TelemetryTable, require_shared
 from metaspo.engine.config.table import CacheText, Table
 from metaspo.engine.config.toml import read_toml
 from metaspo.engine.environment import environment_with_dotenv
+from metaspo.engine.errors import ConfigError
 from metaspo.engine.tasks.spec_table import PathText
 from metaspo.scheduling import Budget, Client, Lane
 
@@ -99,7 +100,21 @@ def load_serve_config(path: Path, *, overrides: Mapping[str, Any]) -> ServeConfi
     raw = read_toml(path)
     if "base" in raw:
         raw = _of_run(path)
-    return validated(ServeConfig, {**raw, **overrides}, source=str(path))
+    config = validated(ServeConfig, {**raw, **overrides}, source=str(path))
+    _check_prices(config, source=str(path))
+    return config
+
+
+def _check_prices(config: ServeConfig, *, source: str) -> None:
+    """Raises `ConfigError` for a cap in dollars against which a model's calls could not count."""
+    capped = [key.name for key in config.keys if key.budget.dollars is not None]
+    for model in config.models if capped else ():
+        if lane_settings(model).prices is None:
+            raise ConfigError(
+                f"{source}: budget.dollars of the key '{capped[0]}': what {model.public_name} costs is not known, so "
+                "its calls could not count against the cap: give it prices = {input = …, output = …}, in dollars per "
+                "million tokens (0 for what costs nothing), or cap calls or tokens instead"
+            )
 
 
 def embedded_config(*, overrides: Mapping[str, Any]) -> ServeConfig:

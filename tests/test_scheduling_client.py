@@ -677,3 +677,8 @@ async def test_what_only_a_person_can_mend_is_tried_again_after_a_minute() -> No
         mended.append(True)
         await asyncio.sleep(VERDICT_LASTS + 1)
         assert (await gateway.complete(ask("q"), lane="m")).text == "q/0"
+
+
+def test_a_cap_in_dollars_against_which_calls_could_not_count_is_refused() -> None:
+    with pytest.raises(ValueError, match="what the lane m costs is not known"):
+        Client([Lane("m", [Simulated(lambda request: "a")])], budget=Budget(dollars=5.0))

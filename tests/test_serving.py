@@ -457,6 +457,11 @@ def test_beyond_this_machine_a_key_is_required() -> None:
         ('[[models]]\nmodel = "m"\nendpoints = ["http://h/v1"]\n[[keys]]\nname = "a"\nkey_env = "sk-x"', "NAME"),
         ('cache = "redis://u:p@h"\n[[models]]\nmodel = "m"\nendpoints = ["http://h/v1"]', "password"),
         ("[[models]\n", "TOML"),
+        (
+            '[[models]]\nmodel = "m"\nendpoints = ["http://h/v1"]\n'
+            '[[keys]]\nname = "a"\nkey_env = "A"\nbudget = {dollars = 5}',
+            "'a': what m costs is not known",
+        ),
     ],
 )
 def test_a_mistake_in_the_config_is_named(tmp_path: Path, text: str, word: str) -> None:
