@@ -14,7 +14,9 @@ from metaspo.backends import (
     CreditExhausted,
     FatalError,
     HalfAnswer,
+    LocalServerFailed,
     ModelFileUnavailable,
+    NotInstalled,
     Overloaded,
     RateLimited,
     RequestRejected,
@@ -55,6 +57,8 @@ EXAMPLES: list[BackendError] = [
     UnknownModel("x"),
     WrongForm("x"),
     ModelFileUnavailable("x"),
+    LocalServerFailed("x"),
+    NotInstalled("x"),
 ]
 
 
