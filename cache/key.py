@@ -33,9 +33,6 @@ KEY_VERSION = 1
 KEY = late_pattern("[0-9a-f]{64}")
 """What every key looks like."""
 
-ROW_NAME = late_pattern("(p[0-9a-f]{9})?[0-9a-f]{64}")
-"""And what one looks like behind its place, where it has one."""
-
 MARK = "\ue000text\ue001"
 """Stands for the text in a request that a `KeyPattern` is made of: JSON writes it as it is. It does not end as it
 begins: else what stands before it could be taken for a part of it."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from zlib import crc32
 
 from metaspo.backends import Message
+from metaspo.backends.late_patterns import late_pattern
 
 START = 32
 """Characters of what follows a system prompt that count: most of them are the user prompt's own, not yet the row's."""
@@ -20,6 +21,9 @@ START = 32
 PREFIX = "p"
 """Begins every place: after all digits, so that rows without a place come first in the index."""
 LENGTH = 10
+
+ROW_NAME = late_pattern("(p[0-9a-f]{9})?[0-9a-f]{64}")
+"""What a key looks like behind its place, where it has one."""
 
 
 class Key(str):

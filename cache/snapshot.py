@@ -16,9 +16,8 @@ import zstandard
 
 from metaspo.backends.chat.reply import whole_reason
 from metaspo.cache.base import Entry, StoreError
-from metaspo.cache.key import ROW_NAME
 from metaspo.cache.maintenance import Maintained, Row
-from metaspo.cache.place import key_of_row, row_name
+from metaspo.cache.place import ROW_NAME, key_of_row, row_name
 from metaspo.cache.record import BadRecord, dump_json, encode_entry, entry_from_dict, entry_to_dict, load_json
 
 SNAPSHOT_VERSION = 2

@@ -11,7 +11,7 @@ from metaspo.backends import DEFAULT_MODEL, Progress
 from metaspo.engine.config.lanes import make_lane
 from metaspo.engine.config.load import load_config, validated
 from metaspo.engine.config.model_table import ModelTable, VariableName
-from metaspo.engine.config.models import lane_settings, weights_of
+from metaspo.engine.config.models import lane_settings, uncounted, weights_of
 from metaspo.engine.config.schema import BudgetTable, TelemetryTable, require_shared
 from metaspo.engine.config.table import CacheText, Table
 from metaspo.engine.config.toml import read_toml
@@ -110,11 +110,8 @@ def _check_prices(config: ServeConfig, *, source: str) -> None:
     capped = [key.name for key in config.keys if key.budget.dollars is not None]
     for model in config.models if capped else ():
         if lane_settings(model).prices is None:
-            raise ConfigError(
-                f"{source}: budget.dollars of the key '{capped[0]}': what {model.public_name} costs is not known, so "
-                "its calls could not count against the cap: give it prices = {input = …, output = …}, in dollars per "
-                "million tokens (0 for what costs nothing), or cap calls or tokens instead"
-            )
+            why = uncounted(model.public_name, give="it prices")
+            raise ConfigError(f"{source}: budget.dollars of the key '{capped[0]}': {why}")
 
 
 def embedded_config(*, overrides: Mapping[str, Any]) -> ServeConfig:

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from metaspo.engine.config.calls import first_calls, induced_prompts, proposing, train_sizes
-from metaspo.engine.config.models import lane_settings, model_of
+from metaspo.engine.config.models import lane_settings, model_of, uncounted
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.tokens import check_tokenizer
 from metaspo.engine.errors import ConfigError
@@ -25,11 +25,7 @@ def check_config(config: RunConfig, *, source: str) -> None:
         except ConfigError as error:
             raise ConfigError(f"{source}: {role}.tier: {error}") from None
         if config.budget.dollars is not None and prices is None:
-            raise ConfigError(
-                f"{source}: budget.dollars: what {table.model} costs is not known, so its calls could not count "
-                f"against the cap: give {role}.prices = {{ input = …, output = … }}, in dollars per million tokens "
-                "(0 for what costs nothing), or cap calls or tokens instead"
-            )
+            raise ConfigError(f"{source}: budget.dollars: {uncounted(table.model, give=f'{role}.prices')}")
     for task in config.tasks:
         if task.columns.images and config.base.backend == "local":
             raise ConfigError(

@@ -80,6 +80,15 @@ def lane_settings(table: ModelTable) -> LaneSettings:
     )
 
 
+def uncounted(model: str, *, give: str) -> str:
+    """Why a cap in dollars cannot be kept where a model has no prices, and what to `give` it."""
+    return (
+        f"what {model} costs is not known, so its calls could not count against the cap: give {give} = "
+        "{ input = …, output = … }, in dollars per million tokens (0 for what costs nothing), or cap calls or tokens "
+        "instead"
+    )
+
+
 def model_of(table: ModelTable, *, lane: str = "", temperature: float | None = BASE_TEMPERATURE) -> Model:
     """How requests to a model are made; `temperature` is used where the table says nothing.
 
