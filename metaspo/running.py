@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from metaspo.backends.loops.event_loop import new_event_loop
@@ -67,13 +67,27 @@ def _last_resort() -> Iterator[threading.Timer]:
         timer.cancel()
 
 
+def _end_all(runner: asyncio.Runner) -> None:
+    """End every task: an interrupt that hit one of them goes on to those that wait for it, and stops the loop again."""
+
+    async def end() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    while True:
+        with suppress(KeyboardInterrupt):
+            return runner.run(end())
+
+
 def run_async(main: Coroutine[Any, Any, T]) -> T:
     """Run to the end; the first Ctrl-C, SIGTERM or SIGHUP cancels cleanly, a Ctrl-C after it is immediate.
 
     A SIGTERM or SIGHUP after it is passed over: what the first one began, as a server's last answers, is not cut off.
     Raises `KeyboardInterrupt` for all of them.
     """
-    cancelled = hurried = False
+    cancelled = False
 
     async def with_signals() -> T:
         nonlocal cancelled
@@ -87,10 +101,6 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError:
             cancelled = True
             raise
-        except KeyboardInterrupt:
-            if hurried:  # it hit a task that this one waits for, and has ended the loop already
-                raise asyncio.CancelledError from None
-            raise
 
     raise_limit()
     leave_alone_what_stays()
@@ -100,9 +110,9 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         except KeyboardInterrupt:
             if cancelled:
                 raise
-            hurried = True
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third one must not cut off what is said of the second
             last_resort.start()
+            _end_all(runner)
             raise HurriedInterrupt from None
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None

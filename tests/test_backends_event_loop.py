@@ -83,20 +83,33 @@ def test_a_ctrl_c_after_the_first_signal_is_immediate(
 
 
 @pytest.mark.parametrize("uvloop", [True, False])
-def test_a_ctrl_c_that_hits_a_task_whose_end_another_one_waits_for_is_immediate_all_the_same(
-    monkeypatch: pytest.MonkeyPatch, *, uvloop: bool
+@pytest.mark.parametrize("deep", [0, 1, 3])
+def test_a_ctrl_c_that_hits_a_task_whose_end_others_wait_for_is_immediate_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, deep: int, *, uvloop: bool
 ) -> None:
-    async def hit() -> None:
-        raise KeyboardInterrupt
+    """It goes up through all that wait for one another, and what stands beside them gets to its end."""
+    ended = []
+
+    async def hit(deep: int) -> None:
+        if not deep:
+            raise KeyboardInterrupt
+        await gather([hit(deep - 1)])
+
+    async def beside() -> None:
+        try:
+            await asyncio.sleep(1e8)
+        finally:
+            ended.append("beside")
 
     async def main() -> None:
-        await gather([hit()])
+        await gather([beside(), hit(deep)])
 
     _choose_loop(monkeypatch, uvloop=uvloop)
     before = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(HurriedInterrupt):
             run_async(main())
+        assert ended == ["beside"]
     finally:
         signal.signal(signal.SIGINT, before)
 
