@@ -51,6 +51,7 @@ _BY_CODE: Mapping[str, type[BackendError]] = {
     "context_length_exceeded": RequestRejected,
     "content_filter": RequestRejected,
     "content_policy_violation": RequestRejected,
+    "unknown_parameter": WrongForm,
     "unsupported_parameter": WrongForm,
     "unsupported_value": WrongForm,
 }
@@ -142,10 +143,16 @@ _TELLING = (
     ),
     _telling(
         r"(?:unsupported|does not support|not supported|deprecated).{0,60}\btemperature\b"
-        r"|\btemperature\b.{0,60}(?:unsupported|does not support|not supported|deprecated)",
+        r"|\btemperature\b.{0,60}(?:unsupported|does not support|not (?:supported|permitted|allowed)|deprecated)",
         WrongForm,
         _FAULTS_IN_FORM,
         'set temperature = "none" for the model',
+    ),
+    _telling(
+        r"\bextra (?:field|input)s?\b.{0,10}\bnot permitted|\b(?:unrecogni[sz]ed|unknown|unexpected|unsupported) "
+        r"(?:request |keyword )?(?:argument|parameter|field|name|property)|\bproperty\b.{0,60}\bunsupported",
+        WrongForm,
+        (400, 422),
     ),
     _telling(
         r"fewer max_tokens|can only afford",
