@@ -138,8 +138,7 @@ def ours(
         async with Gateway(lanes, store=MemoryStore()) as gateway:
             runs = [make_run(size, domain=domain) for domain in domains]
             await gather(
-                run_prepared(run, gateway, LaneNames(place=place), observer=Observer())
-                for place, run in enumerate(runs)
+                run_prepared(run, gateway, LaneNames(turn=turn), observer=Observer()) for turn, run in enumerate(runs)
             )
             return asyncio.get_running_loop().time()
 

@@ -85,8 +85,8 @@ async def optimize_many(
     tell_notices(prepared, warn)
     events = LaneEvents()
     async with open_for(prepared, on_event=events, progress=progress, warn=warn, of_run=True) as (gateway, names):
-        placed = [replace(name, place=place) for place, name in enumerate(names)]
-        return await gather(run_one(item, gateway, name) for item, name in zip(prepared, placed, strict=True))
+        in_turn = [replace(name, turn=turn) for turn, name in enumerate(names)]
+        return await gather(run_one(item, gateway, name) for item, name in zip(prepared, in_turn, strict=True))
 
 
 async def evaluate(

@@ -284,9 +284,9 @@ class Session:
                 if isinstance(error, Exception) and not self._process.dead:
                     self._ledger.breaks(f"a guest got {error!r}")
 
-    async def _one(self, config: RunConfig, gateway: Gateway, events: LaneEvents, place: int) -> RunReport | RunStopped:
+    async def _one(self, config: RunConfig, gateway: Gateway, events: LaneEvents, turn: int) -> RunReport | RunStopped:
         prepared = Prepared(config=config, tasks=self._simulation.plan.tasks, folder=self._simulation.folder)
-        names = LaneNames(judge=self._simulation.plan.judged or "judge", place=place)
+        names = LaneNames(judge=self._simulation.plan.judged or "judge", turn=turn)
         try:
             return await run_prepared(prepared, gateway, names, observer=Observer(), events=events)
         except RunStopped as stop:

@@ -145,7 +145,7 @@ def test_cells_ask_in_the_order_in_which_they_begin_and_what_they_move_with_them
     places: dict[str, list[int]] = {}
 
     async def noted(job: Job, *_: object, **__: object) -> CellResult:
-        places[job.cell.method.name] = [names.place for names in (job.names, *(names for _, names in job.moved))]
+        places[job.cell.method.name] = [names.turn for names in (job.names, *(names for _, names in job.moved))]
         raise ConfigError("seen")
 
     monkeypatch.setattr(sys.modules["metaspo.engine.studies.compare"], "_run", noted)

@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.engine.runtime import priorities
-from metaspo.scheduling import Account
 
 
 def test_in_the_inner_loops_a_candidates_second_call_goes_after_the_first_calls_of_the_next() -> None:
@@ -28,9 +27,8 @@ def test_in_the_outer_loop_the_first_calls_of_as_many_more_go_before_as_a_candid
 def test_runs_that_go_on_together_go_one_after_the_other_and_all_test_splits_last() -> None:
     own = [priorities.initial(2), priorities.inner(1, task=0, candidate=1), priorities.outer(3, candidate=9)]
     splits = [priorities.final(stage="before", task=0), priorities.final(stage="after", task=3)]
-    runs = [Account(place=place) for place in range(3)]
-    loops = [priorities.beside_others(place, run) for run in runs for place in own]
-    tests = [priorities.beside_others(place, run) for run in runs for place in splits]
+    loops = [priorities.beside_others(place, turn) for turn in range(3) for place in own]
+    tests = [priorities.beside_others(place, turn) for turn in range(3) for place in splits]
     assert [*loops, *tests] == sorted([*loops, *tests])
 
 

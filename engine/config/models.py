@@ -21,7 +21,11 @@ LIMITS = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "token
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One of a run's models: the lane its requests go through, how they are made, and what they cost where known."""
+    """One of a run's models: the lane its requests go through, how they are made, and what they cost where known.
+
+    Attributes:
+        turn: the run's among those that ask at once; what a run of a smaller one asks goes first.
+    """
 
     lane: str
     name: str
@@ -30,6 +34,7 @@ class Model:
     roles: Roles = "separate"
     prices: Prices | None = None
     response_format: str = ""
+    turn: int = 0
 
     def of_task(self, task: Task) -> "Model":
         """The same as it answers a task's examples."""
@@ -89,7 +94,9 @@ def uncounted(model: str, *, give: str) -> str:
     )
 
 
-def model_of(table: ModelTable, *, lane: str = "", temperature: float | None = BASE_TEMPERATURE) -> Model:
+def model_of(
+    table: ModelTable, *, lane: str = "", temperature: float | None = BASE_TEMPERATURE, turn: int = 0
+) -> Model:
     """How requests to a model are made; `temperature` is used where the table says nothing.
 
     What the model's facts add (fixed parameters, no temperature) is part of the request, and so of its cache key.
@@ -113,6 +120,7 @@ def model_of(table: ModelTable, *, lane: str = "", temperature: float | None = B
         ),
         roles=table.roles or "separate",
         prices=_prices(table, model_facts(table.model)),
+        turn=turn,
     )
 
 

@@ -48,10 +48,10 @@ class Base:
         """As a run of this config asks them."""
         return cls(
             gateway=gateway,
-            model=model_of(config.base, lane=lanes.base),
+            model=model_of(config.base, lane=lanes.base, turn=lanes.turn),
             roles=config.roles,
             account=account,
-            judge=model_of(config.judge, lane=lanes.judge) if config.judge else None,
+            judge=model_of(config.judge, lane=lanes.judge, turn=lanes.turn) if config.judge else None,
             system_prompt=config.system_prompt,
         )
 
@@ -161,8 +161,8 @@ class OneCall:
     async def ask(self, rows: Sequence[int], priority: Priority) -> Sequence[Completion | RequestRejected]:
         """See `Asking`."""
         base, asked = self._base, self._questions.of(rows)
-        place = beside_others(priority, base.account)
-        return await base.gateway.complete_many(asked, lane=base.model.lane, account=base.account, priority=place)
+        priority = beside_others(priority, base.model.turn)
+        return await base.gateway.complete_many(asked, lane=base.model.lane, account=base.account, priority=priority)
 
 
 class ByProgram:

@@ -161,9 +161,9 @@ class CodeRun:
             if asking.priority is None:
                 completion = await self._look_up(request)
             else:
-                place = beside_others(asking.priority, asking.account)
+                priority = beside_others(asking.priority, asking.model.turn)
                 answer = await asking.gateway.answer(
-                    request, lane=asking.model.lane, account=asking.account, priority=place
+                    request, lane=asking.model.lane, account=asking.account, priority=priority
                 )
                 completion = answer.completion
         except (RequestRejected, asyncio.CancelledError):

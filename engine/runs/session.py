@@ -159,7 +159,7 @@ def make_context(
     if purse is None:
         before = earlier or Spent()
         purse = Purse(config.budget.caps, spent=before.of_budget, unanswered=unanswered(before))
-    optimizer, judge = config.optimizer, config.judge
+    optimizer, judge, turn = config.optimizer, config.judge, names.turn
     clock = asyncio.get_running_loop().time  # lanes announce from callbacks, where anyio knows no event loop
     started = clock()
 
@@ -172,11 +172,15 @@ def make_context(
         tasks=prepared.tasks,
         inner=inner_proposer(config.inner),
         outer=outer_proposer(config.outer),
-        base=model_of(config.base, lane=names.base),
-        optimizer=model_of(optimizer, lane=names.optimizer, temperature=OPTIMIZER_TEMPERATURE) if optimizer else None,
-        judge=model_of(judge, lane=names.judge) if judge else None,
+        base=model_of(config.base, lane=names.base, turn=turn),
+        optimizer=(
+            model_of(optimizer, lane=names.optimizer, temperature=OPTIMIZER_TEMPERATURE, turn=turn)
+            if optimizer
+            else None
+        ),
+        judge=model_of(judge, lane=names.judge, turn=turn) if judge else None,
         gateway=gateway,
-        account=Account(name, announce=announce, purse=purse, remembers=True, place=names.place),
+        account=Account(name, announce=announce, purse=purse, remembers=True),
         journal=journal,
         observer=observer,
         started=started,

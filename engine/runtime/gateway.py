@@ -22,13 +22,13 @@ class LaneNames:
     """Which lanes of a gateway one run uses. These defaults are also what a gateway of your own must offer.
 
     Attributes:
-        place: the run's among those that use them at once; what a run of a smaller one asks goes first.
+        turn: the run's among those that use them at once; what a run of a smaller one asks goes first.
     """
 
     base: str = "base"
     optimizer: str = "optimizer"
     judge: str = "judge"
-    place: int = 0
+    turn: int = 0
 
 
 def name_lanes(configs: Sequence[RunConfig]) -> tuple[list[LaneNames], dict[str, ModelTable]]:

@@ -36,7 +36,7 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
     steps, account = count(), context.account
 
     async def ask(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
-        model, place = context.optimizer, priorities.chained(priority, step=next(steps))
+        model, chained = context.optimizer, priorities.chained(priority, step=next(steps))
         if model is None:
             raise NoProposal("the strategy asks for an optimizer model and the config has no [optimizer]")
         step_address = join(address, step)
@@ -50,7 +50,10 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
             try:
                 with logging_about(address=step_address):
                     answer = await context.gateway.complete(
-                        request, lane=model.lane, account=account, priority=priorities.beside_others(place, account)
+                        request,
+                        lane=model.lane,
+                        account=account,
+                        priority=priorities.beside_others(chained, model.turn),
                     )
                 parsed = parse(with_cut_tag(answer, model.sampling.stop))
             except RequestRejected as error:

@@ -7,7 +7,7 @@ cache.
 
 from typing import Literal
 
-from metaspo.scheduling import Account, Priority
+from metaspo.scheduling import Priority
 
 INNER, OUTER = 0, 1
 LAST = 1_000_000  # after every iteration
@@ -32,13 +32,13 @@ def chained(first: Priority, *, step: int) -> Priority:
     of them.
     """
     iteration, phase, candidate, part, task, prompt = first
-    place = candidate + step if phase == INNER else candidate * (1 + step)
-    return (iteration, phase, place, part + step, task, prompt)
+    later = candidate + step if phase == INNER else candidate * (1 + step)
+    return (iteration, phase, later, part + step, task, prompt)
 
 
-def unchained(place: Priority) -> Priority:
+def unchained(priority: Priority) -> Priority:
     """The priority of the first call of the same candidate."""
-    iteration, phase, candidate, step, task, prompt = place
+    iteration, phase, candidate, step, task, prompt = priority
     first = candidate - step if phase == INNER else candidate // (1 + step)
     return (iteration, phase, first, 0, task, prompt)
 
@@ -69,12 +69,12 @@ def staggered(first: Priority, *, part: int, lead: int) -> Priority:
     return (iteration, phase, part + lead * candidate, candidate, task, prompt)
 
 
-def beside_others(priority: Priority, account: Account | None) -> Priority:
-    """The priority of what a run asks, beside what others ask at once: one run after the other, all test splits last.
+def beside_others(priority: Priority, turn: int) -> Priority:
+    """The priority of what a run asks, beside what others ask at once: run by run in their turns, all test splits last.
 
     In step, all runs would wait for their optimizers in the same seconds, and their servers for all of them.
     """
-    return (int(priority[:1] == (LAST,)), account.place if account else 0, *priority)
+    return (int(priority[:1] == (LAST,)), turn, *priority)
 
 
 def final(*, stage: Literal["before", "after", "given"], task: int, prompt: int = 0) -> Priority:

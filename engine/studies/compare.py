@@ -119,8 +119,8 @@ def _jobs(
         Job(
             grid=grid,
             cell=cell,
-            names=replace(lane_names, place=order.index(position)),
-            moved=[(item, replace(next(rest), place=order.index(position))) for item in items],
+            names=replace(lane_names, turn=order.index(position)),
+            moved=[(item, replace(next(rest), turn=order.index(position))) for item in items],
             purse=purse if cell.prepared.config.budget == grid.budget else None,  # else it has its own
             lost=lost.get(position, ""),
         )

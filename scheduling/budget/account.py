@@ -27,7 +27,6 @@ class Account:
     Attributes:
         out: reservations not settled yet; on_settled: is called when none is left.
         on_change: is called whenever something was set aside or settled.
-        place: of what it asks beside what others ask at once, for who makes its priorities.
     """
 
     __slots__ = (
@@ -40,7 +39,6 @@ class Account:
         "on_change",
         "on_settled",
         "out",
-        "place",
         "purse",
     )
 
@@ -53,7 +51,6 @@ class Account:
         announce: Callable[["Account"], None] | None = None,
         purse: Purse | None = None,
         remembers: bool = False,
-        place: int = 0,
     ) -> None:
         """
         Args:
@@ -64,7 +61,6 @@ class Account:
                 a `StoreError` that call does not go, and fails.
         """
         self.name = name
-        self.place = place
         self.purse = purse or Purse(budget, spent=spent)
         self.out = 0
         self.on_settled: Callable[[], None] | None = None
