@@ -37,13 +37,15 @@ def keep_to_core(number: int, process: int = 0) -> None:
 @contextmanager
 def settled_heap() -> Iterator[None]:
     """A heap without garbage, in which the collector passes over what a contender makes and not over what the
-    benchmark holds besides."""
+    benchmark holds besides. Where something was left alone before, it stays so."""
+    left_alone = gc.get_freeze_count() > 0
     gc.collect()
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not left_alone:
+            gc.unfreeze()
 
 
 def timed(work: Callable[[], object]) -> Timing:

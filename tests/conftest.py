@@ -133,8 +133,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is there now stays: no collection of garbage need look through it again."""
+    """What is there now stays: no collection of garbage need look through it again, nor through the rest so often."""
     gc.freeze()
+    gc.set_threshold(50_000)
     gc.enable()
 
 
