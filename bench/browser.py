@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-LIMIT = 30.0  # seconds that a page gets to become what it should
+LIMIT = 60.0  # seconds that a page gets to become what it should
 
 
 class Navigated(AssertionError):
@@ -142,9 +142,8 @@ async def open_page() -> AsyncIterator[Page]:
         try:
             port = await asyncio.to_thread(_port, Path(profile) / "DevToolsActivePort")
             async with aiohttp.ClientSession() as session:
-                async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-                    tab = next(each for each in await answer.json() if each["type"] == "page")
-                async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+                tab = await _tab(session, f"http://127.0.0.1:{port}/json/list")
+                async with session.ws_connect(tab, max_msg_size=0) as socket:
                     page = Page(socket)
                     listening = asyncio.create_task(page.listen())
                     for domain in ("Page", "Runtime", "Network", "Log"):
@@ -157,10 +156,22 @@ async def open_page() -> AsyncIterator[Page]:
             await browser.wait()
 
 
-def _port(file: Path) -> int:
-    """Where the browser listens, once it does."""
+async def _tab(session: aiohttp.ClientSession, address: str) -> str:
+    """Where the first tab takes commands, once there is one."""
     end = time.monotonic() + LIMIT
-    while not (file.is_file() and file.read_text().strip()):
+    while True:
+        async with session.get(address) as answer:
+            for each in await answer.json():
+                if each["type"] == "page":
+                    return str(each["webSocketDebuggerUrl"])
+        assert time.monotonic() < end, "the browser opened no tab"
+        await asyncio.sleep(0.05)
+
+
+def _port(file: Path) -> int:
+    """Where the browser listens, once it does and its first line is whole."""
+    end = time.monotonic() + LIMIT
+    while not (file.is_file() and "\n" in file.read_text()):
         assert time.monotonic() < end, "the browser did not start"
         time.sleep(0.05)
     return int(file.read_text().splitlines()[0])

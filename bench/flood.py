@@ -76,24 +76,28 @@ async def _measure(rate: int, seconds: float) -> list[Row]:
                     await page.value(PROBE)
                     before = await _taken(page)
                     await page.trace()
+                    began = time.monotonic()
                     wrote = await _write(run.journal, events, seconds)
+                    await page.until(f"window.frames_ms.length > 2 && ({events} === 0 || window.ages_ms.length)")
+                    passed = time.monotonic() - began
                     work = _work(await page.traced())
                     taken = await _taken(page)
-                    cpu = {f"cpu s/s, {name}": (taken[name] - before[name]) / seconds for name in taken}
-                    frames = await _frames(page, seconds)
+                    cpu = {f"cpu s/s, {name}": (taken[name] - before[name]) / passed for name in taken}
+                    frames = await _frames(page, passed)
                     rows.append({"page shows": tab, "events/s": wrote / seconds, **cpu, **work, **frames})
         return rows
 
 
 async def _write(journal: Path, rate: int, seconds: float) -> int:
-    """Append events for so long; how many."""
-    start, written = time.monotonic(), 0
+    """Append events for so long, all that are due by then; how many."""
+    start, passed, written = time.monotonic(), 0.0, 0
     with journal.open("ab", buffering=0) as file:
-        while (passed := time.monotonic() - start) < seconds:
+        while passed < seconds:
+            await asyncio.sleep(EVERY)
+            passed = min(seconds, time.monotonic() - start)
             due = round(passed * rate)
             file.write(b"".join(_event(number) for number in range(written, due)))
             written = due
-            await asyncio.sleep(EVERY)
     return written
 
 
