@@ -4,6 +4,7 @@ A measurement prints a row. A server prints its port, and then what it tells of 
 input; it ends with that.
 """
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -69,3 +70,15 @@ def serving(command: Sequence[str]) -> Iterator[ServerProcess]:
         yield server
     finally:
         server.end()
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A port of the loopback that the system gives nobody else meanwhile, though no server listens there.
+
+    One may, again and again, if it sets SO_REUSEADDR, as those of asyncio do.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]

@@ -11,11 +11,11 @@ from pathlib import Path
 from time import perf_counter
 
 import aiohttp
+import anyio
 import orjson
 
-from metaspo.backends.managed.vllm import free_port
 from metaspo.bench.defaults import Victim
-from metaspo.bench.processes import ServerProcess, program
+from metaspo.bench.processes import ServerProcess, held_port, program
 from metaspo.bench.report import Report, Row
 from metaspo.bench.serve import server_command, use
 from metaspo.bench.served import MODEL, OURS, SLOTS
@@ -38,19 +38,19 @@ class _Seen:
 
 async def measure_soak(*, clients: int, seconds: float, between: float, victim: Victim = "model") -> Report:
     """So many clients for so long; the model's server, or metaspo's own, is killed every `between` seconds."""
-    with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder, held_port() as port, held_port() as own:
         paid = Path(folder) / "paid"
-        port = free_port()
-        model, server = _Model(port, paid), _Server(f"http://127.0.0.1:{port}/v1", folder)
+        model, server = _Model(port, paid), _Server(f"http://127.0.0.1:{port}/v1", folder, port=own)
         mortal: _Mortal = model if victim == "model" else server
         await model.start()
         await server.start()
-        killing = asyncio.create_task(mortal.kill_again_and_again(between))
+        enough = asyncio.Event()
+        killing = asyncio.create_task(mortal.kill_again_and_again(between, enough))
         try:
             rows = await _soak(server, clients, seconds)
         finally:
-            killing.cancel()
-            await asyncio.wait([killing])
+            enough.set()
+            await killing
             await model.end()
             await server.end()
         digests = paid.read_bytes()
@@ -137,10 +137,12 @@ class _Mortal(ABC):
     async def end(self) -> None:
         """Kill it."""
 
-    async def kill_again_and_again(self, between: float) -> None:
-        """Until cancelled."""
+    async def kill_again_and_again(self, between: float, enough: asyncio.Event) -> None:
+        """Until that is enough; it is there in the end."""
         while True:
-            await asyncio.sleep(between)
+            with anyio.move_on_after(between):
+                await enough.wait()
+                return
             await self.end()
             self.kills += 1
             await asyncio.sleep(DOWN)
@@ -173,8 +175,7 @@ class _Server(_Mortal):
 
     lost_at_a_kill = 2 * SLOTS  # as many again are on their way to the cache, at most
 
-    def __init__(self, upstream: str, folder: str) -> None:
-        port = free_port()
+    def __init__(self, upstream: str, folder: str, *, port: int) -> None:
         self._command = server_command(OURS, upstream, port=port, folder=folder)
         self._served: ServerProcess | None = None
         self.url = f"http://127.0.0.1:{port}/v1/chat/completions"

@@ -16,6 +16,7 @@ from command_line import LIMIT, apart, end, result_bytes, start, write_project
 from faulty_server import MOST
 from warm import Process
 
+from metaspo.bench.processes import held_port
 from metaspo.cache import DiskMaintenance, verify_cache
 from metaspo.scheduling.lanes.calls_out import UNSTORED
 
@@ -25,19 +26,17 @@ REPEATED = (
 ) * LANES  # calls that a kill may repeat: in flight, or not on disk yet
 ENGINE_KILLS, SERVER_KILLS = 20, 6
 FAILURES = MOST * (SERVER_KILLS + 1) + SERVER_KILLS  # that one request may meet: a new process forgets what came before
-LANE = (  # of each model; a silence costs half a second
-    f"time_limit = 0.5\nattempts = {FAILURES + 1}\npatience = 300\nfirst_patience = 30"
+LANE = (  # of each model; a silence costs as long, and whole answers come well within it on a busy machine, too
+    f"time_limit = 2.0\nattempts = {FAILURES + 1}\npatience = 300\nfirst_patience = 30"
 )
 
 
 class Server:
     """A faulty server that can be killed and started again on the same port, and what it answered in all its lives."""
 
-    def __init__(self, folder: Path, *, faults: float) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}/v1"
+    def __init__(self, folder: Path, *, faults: float, port: int) -> None:
+        self._port = port
+        self.url = f"http://127.0.0.1:{port}/v1"
         self._log = folder / "answered.txt"
         self._log.touch()
         self._faults = faults
@@ -83,13 +82,14 @@ class Server:
 def serving(folder: Path, *, faults: float) -> Iterator[Server]:
     """A server, and a project in the folder that uses it."""
     folder.mkdir()
-    server = Server(folder, faults=faults)
-    server.start()
-    write_project(folder, server.url, lane=LANE)
-    try:
-        yield server
-    finally:
-        server.kill()
+    with held_port() as port:
+        server = Server(folder, faults=faults, port=port)
+        server.start()
+        write_project(folder, server.url, lane=LANE)
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from command_line import here
 from sizes import rest_is_slow
 from world import World
 
-from metaspo.backends.managed.vllm import free_port
+from metaspo.bench.processes import held_port
 from metaspo.engine import ConfigError, RunDirectory, prepare
 from metaspo.engine.cluster import Outcome, Part, check_parts, part_of, seen_by_all, unpack
 from metaspo.engine.cluster.node import run_part
@@ -193,8 +193,9 @@ def test_an_address_that_is_none_is_told_before_anything_is_tried(project: Path,
 @pytest.mark.parametrize("scheme", ["ray://", ""])
 def test_a_cluster_where_nobody_listens_is_told_at_once(project: Path, scheme: str) -> None:
     """Ray itself would try for half a minute or two, in words of its own."""
-    address = f"{scheme}127.0.0.1:{free_port()}"
-    ended = here("optimize", "run.toml", "--on", address, "--set", f"cache=files://{project}/cache")
+    with held_port() as port:
+        address = f"{scheme}127.0.0.1:{port}"
+        ended = here("optimize", "run.toml", "--on", address, "--set", f"cache=files://{project}/cache")
     assert ended.code == 2
     (error,) = ended.errors
     assert error == f"--on {address}: the cluster cannot be reached: connection refused: is it running?"

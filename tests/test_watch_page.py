@@ -11,6 +11,7 @@ from world import World
 
 from metaspo.backends import Request
 from metaspo.bench.browser import CHROMIUM, open_page
+from metaspo.bench.processes import held_port
 from metaspo.engine import RunDirectory, find_runs
 from metaspo.engine.watch import serve_watch
 
@@ -94,23 +95,24 @@ async def test_a_run_is_followed_while_it_goes_on_and_through_a_break_of_the_con
     project: Path, server: ChatServer
 ) -> None:
     running = await asyncio.to_thread(lambda: run_into(project, server, calls=60))
-    async with open_page() as page:
-        async with serve_watch(RUNS, port=0) as address:
-            await page.open(address)
-            await page.until(f"document.querySelector('#state') && {text_of('#state')} === 'running'")
-            before = await page.value(text_of("#calls"))
-            port = int(address.rstrip("/").rpartition(":")[2])
-        await page.until(f"{text_of('#link')} !== ''")
-        server.release()
-        await asyncio.to_thread(end, running)
-        async with serve_watch(RUNS, port=port):
-            await page.until(f"{text_of('#state')} === 'finished'")
-            assert await page.value(text_of("#calls")) != before
-            await page.until(f"{text_of('#link')} === ''")
-            [run] = find_runs(RUNS)
-            written = [json.loads(line) for line in run.journal.read_text(encoding="utf-8").splitlines()]
-            told = [line for line in written if line["event"] != "spent"]  # which the figures show
-            assert await page.value("seen.lines") == told, "every line comes once"
+    with held_port() as port:
+        async with open_page() as page:
+            async with serve_watch(RUNS, port=port) as address:
+                await page.open(address)
+                await page.until(f"document.querySelector('#state') && {text_of('#state')} === 'running'")
+                before = await page.value(text_of("#calls"))
+            await page.until(f"{text_of('#link')} !== ''")
+            server.release()
+            await asyncio.to_thread(end, running)
+            async with serve_watch(RUNS, port=port):
+                await page.until(f"{text_of('#state')} === 'finished'")
+                assert await page.value(text_of("#calls")) != before
+                await page.until(f"{text_of('#link')} === ''")
+                [run] = find_runs(RUNS)
+                written = [json.loads(line) for line in run.journal.read_text(encoding="utf-8").splitlines()]
+                told = [line for line in written if line["event"] != "spent"]  # which the figures show
+                await page.until(f"seen.lines.length >= {len(told)}")
+                assert await page.value("seen.lines") == told, "every line comes once"
 
 
 @pytest.mark.slow
