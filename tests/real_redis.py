@@ -13,6 +13,7 @@ import redis
 
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 PASSWORD = "s3cret-and:odd@"
+LIMIT = 60.0  # seconds that it gets to start
 
 
 class RealRedis:
@@ -37,7 +38,8 @@ class RealRedis:
         config.write_text("".join(f"{name.replace('_', '-')} {value}\n" for name, value in lines.items()))
         self._process = subprocess.Popen([PROGRAM, str(config)], stdout=subprocess.DEVNULL)
         with self.client() as client:
-            for _ in range(1_000):
+            end = time.monotonic() + LIMIT
+            while self._process.poll() is None and time.monotonic() < end:
                 try:
                     client.ping()
                 except (redis.ConnectionError, redis.BusyLoadingError):

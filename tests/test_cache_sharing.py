@@ -241,7 +241,7 @@ async def test_two_purses_of_one_process_under_a_shared_cap_wait_for_each_other(
     """As two processes do: what a call of one gives back is enough for the other."""
     budget, slow = Budget(tokens=1_500, group="november"), Server(latency=0.05)
     async with RedisStore(redis_server.url) as store, Gateway([Lane("api", [slow])], store=store) as gateway:
-        store._sharing.lease = 0.3
+        store._sharing.lease = 3.0
         accounts = [Account(f"run {number}", budget) for number in range(2)]
         calls = (
             gateway.complete(ask(number, max_tokens=1_000), lane="api", account=account)

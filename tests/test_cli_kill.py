@@ -90,9 +90,10 @@ def test_of_a_cap_a_kill_takes_what_was_used_and_the_calls_under_way(tmp_path: P
     with ChatServer(WORLD.answer) as server:
         write_project(tmp_path, server.url, head=f"{EXHAUSTIVE}\nbudget = {{calls = 10_000, tokens = 10_000_000}}")
         for _ in range(3):
+            asked, answered = server.asked.total() + 2 + CONCURRENCY, server.calls + 2
             server.hold_after(2)
             running = start("optimize", "run.toml", folder=tmp_path)
-            server.wait_for(asked=server.asked.total() + 2 + CONCURRENCY, answered=server.calls + 2)
+            server.wait_for(asked=asked, answered=answered)
             running.kill()
             assert end(running).code == -signal.SIGKILL
             server.wait_until_clients_hung_up()

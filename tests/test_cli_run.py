@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import BAD_KEY, ChatServer
-from command_line import Ended, apart, end, here, result_bytes, run_into, start, write_project
+from command_line import LIMIT, Ended, apart, end, here, result_bytes, run_into, start, write_project
 from sizes import rest_is_slow
 from world import World
 
@@ -463,7 +463,7 @@ def test_a_program_that_nothing_ends_does_not_hold_up_the_end(
                     assert running.poll() is None
                     time.sleep(0.005)
                 running.send_signal(signal.SIGINT)
-            assert running.wait(timeout=20) == 130
+            assert running.wait(LIMIT) == 130
         finally:
             running.kill()
         err = shown.result().decode()

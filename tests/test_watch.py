@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from chat_server import ChatServer
-from command_line import apart, end, here, run_into, start, write_project
+from command_line import LIMIT, apart, end, here, run_into, start, write_project
 from hypothesis import given
 from hypothesis import strategies as st
 from world import World
@@ -55,7 +55,7 @@ async def told(
         assert answer.content_type == "text/event-stream"
         event: dict[str, str] = {}
         while not kinds <= found.keys():
-            line = (await asyncio.wait_for(answer.content.readline(), 20)).decode().rstrip("\n")
+            line = (await asyncio.wait_for(answer.content.readline(), LIMIT)).decode().rstrip("\n")
             if line:
                 key, _, value = line.partition(": ")
                 event[key] = value
