@@ -222,7 +222,7 @@ async def test_a_file_that_one_wheel_carries_whole_needs_no_hub(quick_wheels: Pa
 )
 @pytest.mark.whole
 async def test_what_a_hub_says_that_is_no_list_of_files_is_one_sentence(
-    wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: web.Response, told: str
+    quick_wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: web.Response, told: str
 ) -> None:
     async with serving_hub(Hub({}, says=said), monkeypatch):
         with pytest.raises(ModelFileUnavailable, match=told):

@@ -27,7 +27,7 @@ from metaspo.backends import ConnectionLost, LocalServerFailed, Message, OpenAIC
 from metaspo.backends.managed import watchdog
 from metaspo.backends.managed.gpus import gpus_there, share_out
 from metaspo.backends.managed.last_words import last_words
-from metaspo.backends.managed.vllm import RESTARTS, VllmReplica, VllmSettings, free_port, vllm_replicas
+from metaspo.backends.managed.vllm import VllmReplica, VllmSettings, free_port, vllm_replicas
 from metaspo.backends.secrets import BLOT, without_held
 
 MODEL = "owner/some-model"
@@ -81,6 +81,14 @@ async def die_and_come_back(server: VllmReplica) -> None:
     with pytest.raises(Unreachable):
         await answer(server)
     await server.probe()
+
+
+RESTARTS = 1
+
+
+@pytest.fixture(autouse=True)
+def _soon_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metaspo.backends.managed.vllm.RESTARTS", RESTARTS)
 
 
 async def test_it_is_started_with_its_own_port_key_and_gpus(put: Any, tmp_path: Path) -> None:  # noqa: ANN401

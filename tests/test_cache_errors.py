@@ -34,7 +34,7 @@ from metaspo.cache.place import key_at, row_name
 from metaspo.cache.record import FORMAT, BadRecord
 from metaspo.cache.testing import make_entry, make_key
 
-COUNT = 2_000
+COUNT = 800
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def damage(folder: Path, pages: range) -> None:
 async def test_overwritten_pages(folder: Path, tmp_path: Path) -> None:
     """Damaged pages are reported, never read as answers, and everything else can be saved into a new cache."""
     await fill(folder)
-    damage(folder, range(100, 104))
+    damage(folder, range(40, 44))
     texts = {make_key(number): f"{number} " * 50 for number in range(COUNT)}
     troubles = set()
     async with DiskStore(folder, memory_bytes=0) as store:

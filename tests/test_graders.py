@@ -114,7 +114,7 @@ def test_what_a_grader_says_is_shown_to_the_optimizer() -> None:
 
 
 def test_no_run_makes_more_calls_for_grades_than_its_plan_says() -> None:
-    for seed in range(6):
+    for seed in range(3):
         config, tasks = make_config({"judge": JUDGE, "early_rejection": False}), tasks_with(ask)
         runs = Runs(config, tasks, Echo(seed), timing=1, width=4)
         assert runs.session() is not None

@@ -9,6 +9,7 @@ from engine_sessions import Runs, whole_but_own
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from sizes import examples
 from test_engine_search import BOTH, SMALL
 from world import World, make_config, make_task, with_prompts
 
@@ -201,7 +202,7 @@ def test_numbers_come_back_to_what_was_good_and_are_a_function_of_seed_and_score
     assert all(numbers["heat"] == float(f"{numbers['heat']:.3g}") for numbers in found), "short to read"
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(3, random=8), deadline=None)
 @given(world=st.integers(0, 10**6), candidates=st.integers(0, 4), together=st.booleans())
 def test_no_run_of_named_prompts_makes_more_calls_than_its_plan_says(
     world: int, candidates: int, together: bool

@@ -166,7 +166,7 @@ def test_the_plan_tells_what_the_papers_shape_would_take() -> None:
     assert plan.paper == count_calls(paper, TASKS)
 
 
-@settings(max_examples=examples(5, random=20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(2, random=20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     calls=st.integers(80, 500), world=st.integers(0, 10**6), timing=st.integers(0, 10**6), stops=st.floats(1.0, 30.0)
 )

@@ -15,6 +15,7 @@ import pytest
 from engine_sessions import Runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sizes import examples
 from world import LOOK_TWICE, World, make_config, make_task
 
 from metaspo.backends import Completion, Request, RequestRejected
@@ -54,7 +55,7 @@ def test_a_program_that_asks_once_comes_to_what_a_task_without_one_does() -> Non
     assert set(runs.answered) == set(plain.answered), "the very same requests, so the same entries of the cache"
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(3, random=8), deadline=None)
 @given(world=st.integers(0, 10**6), candidates=st.integers(0, 3), keep=st.integers(1, 3))
 def test_no_run_makes_more_calls_than_its_plan_says(world: int, candidates: int, keep: int) -> None:
     config = make_config({"inner": {"candidates": candidates, "keep": keep}})

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, SlotServer, answer, ask, now
+from sizes import examples
 from test_scheduling_lane_state import ERRORS, Asker, Rig, WrittenDown
 from test_scheduling_lateness import AT, SLOW, limit, overtake, rig_that_knows
 
@@ -419,7 +420,7 @@ def test_whoever_leaves_takes_both_back_where_that_saves_anything(billing: Billi
 ENDS = st.sampled_from(["answer", "answer newest", "fault", "rate", "half", "rejected", "ended", "leave", "wait"])
 
 
-@hypothesis_settings(max_examples=150)
+@hypothesis_settings(max_examples=examples(50, random=150))
 @given(st.sampled_from(BILLINGS), st.lists(st.tuples(ENDS, st.integers(0, 3)), max_size=40), st.integers(2, 30))
 def test_whatever_becomes_of_two_calls_each_is_booked_once_within_the_cap_and_everybody_is_told_once(
     billing: Billing, steps: list[tuple[str, int]], calls: int

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduling_world import Server, ask
+from sizes import examples
 from test_scheduling_lane_state import ERRORS, Asker, Rig
 
 from metaspo.backends import Usage
@@ -34,7 +35,7 @@ def test_costs_add_up_and_take_away_part_by_part() -> None:
     assert b.minus(a) == Cost(2, -13, 1.5)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(40, random=100))
 @given(
     st.none() | st.integers(0, 900),
     st.none() | st.integers(0, 9_000),

@@ -7,9 +7,10 @@ from itertools import pairwise
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduling_world import Server, ask, now
+from sizes import examples
 
 from metaspo.backends import LimitHints, RateLimited, Reply, Request
 from metaspo.cache import MemoryStore
@@ -141,6 +142,7 @@ async def test_what_was_learned_outlasts_a_time_in_which_nothing_is_asked(idle: 
     assert now() - begun < 1.7 * 200 / 10
 
 
+@settings(max_examples=examples(15, random=100))
 @given(rate=st.floats(0.5, 300), depth=st.floats(1, 40), seconds=st.floats(60, 120))
 def test_whatever_a_server_takes_most_of_it_is_asked_for(rate: float, depth: float, seconds: float) -> None:
     """In the long run at least three tenths (at some 290 calls a second: mostly far more), with few refusals, never too

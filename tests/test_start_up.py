@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from command_line import here
 from sizes import rest_is_slow
 
 CALLS = {"aiohttp", "redis", "uvloop"}
@@ -57,7 +58,7 @@ def test_importing_metaspo_imports_no_library(tmp_path: Path) -> None:
     ),
 )
 def test_a_command_imports_no_library_that_it_does_without(command: str, spared: set[str], tmp_path: Path) -> None:
-    loaded_by("init .", tmp_path)
+    assert here("init", str(tmp_path)).code == 0
     assert loaded_by(command, tmp_path) & spared == set()
 
 
@@ -89,7 +90,7 @@ def test_the_help_of_no_command_imports_what_calls_pages_or_benchmarks_need(tmp_
 
 def test_a_plan_knows_of_no_journal_and_of_no_score(tmp_path: Path) -> None:
     """Nothing has run: records that are made as Python begins take half a millisecond each."""
-    loaded_by("init .", tmp_path)
+    assert here("init", str(tmp_path)).code == 0
     code = "sys.argv = ['metaspo', 'plan', 'metaspo.toml']\nfrom metaspo.cli import main\nmain()"
     modules = modules_of(code, tmp_path)
     assert "metaspo.engine.config.plan" in modules

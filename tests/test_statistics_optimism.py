@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, t
+from sizes import rest_is_slow
 
 from metaspo.engine.statistics import Optimism, TaskGrades, at_most, of_the_best, reselected
 
@@ -60,7 +61,7 @@ def test_the_luck_among_equally_good_candidates_is_estimated_as_it_is() -> None:
     assert most > 1.4 * true
 
 
-@pytest.mark.parametrize(("spread", "candidates"), [(0.0, 9), (0.0, 1), (0.1, 9)])
+@pytest.mark.parametrize(("spread", "candidates"), rest_is_slow([(0.0, 9), (0.0, 1), (0.1, 9)]))
 def test_the_luck_passes_its_bound_in_5_of_100_rounds_at_most(spread: float, candidates: int) -> None:
     lucks = lucks_of(spread=spread, candidates=candidates)
     above = sum(true > most for true, _, most in lucks)

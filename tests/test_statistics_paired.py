@@ -68,7 +68,7 @@ def test_equally_good_prompts_are_seldom_told_apart() -> None:
     assert alarms(world) <= highest_count()
 
 
-@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("own", rest_is_slow([True, False]))
 @pytest.mark.parametrize(("seeds", "spread"), rest_is_slow([(3, 0.05), (2, 0.0), (2, 0.1), (5, 0.1)]))
 def test_equally_good_methods_are_seldom_told_apart_however_far_their_seeds_lie_apart(
     seeds: int, spread: float, own: bool
