@@ -117,7 +117,7 @@ def _known(option: str, given: Sequence[str] | None, names: Sequence[str]) -> No
 def _peers(python: Path | None, writer: str) -> "Mapping[str, Peer]":
     """The methods of other people's packages that a Python has; these know the plain optimizer model alone."""
     from metaspo.bench.known_truth.method_peers import peers_of
-    from metaspo.bench.known_truth.methods import WRITERS
+    from metaspo.bench.known_truth.method_run import WRITERS
 
     if writer not in WRITERS:
         raise ConfigError(f"--writer '{writer}': there is no such model; known: {', '.join(WRITERS)}")

@@ -11,8 +11,9 @@ from sizes import rest_is_slow
 
 from metaspo.bench.known_truth.gepa_peer import Adapter
 from metaspo.bench.known_truth.method_peers import peers_of
+from metaspo.bench.known_truth.method_run import WRITERS, Job, run_method
 from metaspo.bench.known_truth.method_shapes import METHODS, REFERENCE
-from metaspo.bench.known_truth.methods import LEANS, WRITERS, Job, find, measure_methods
+from metaspo.bench.known_truth.methods import LEANS, measure_methods
 from metaspo.bench.known_truth.peer_models import SYSTEM, Models
 from metaspo.bench.known_truth.peer_writer import SHARED, WRONG, PeerWriter
 from metaspo.bench.known_truth.skills import named
@@ -25,7 +26,7 @@ APART = ["--world", "apart", "--world", "apart, distraction"]
 
 @pytest.mark.parametrize("name", rest_is_slow(sorted(METHODS, key=lambda name: name != REFERENCE), but=6))
 def test_every_method_keeps_to_the_calls_it_is_given(name: str) -> None:
-    found = find(Job(world=World(3), calls=CALLS, changes=METHODS[name](CALLS)))
+    found = run_method(Job(world=World(3), calls=CALLS, changes=METHODS[name](CALLS)))
     assert 0 < found.base <= CALLS
     assert 0 < found.source <= 0.9 + 1e-9
     assert 0 < found.unseen <= 0.9 + 1e-9
@@ -70,7 +71,7 @@ def test_a_shape_with_a_key_set_otherwise_stands_beside_the_planned_one() -> Non
     assert [row["method"] for row in rows] == [REFERENCE, name] * 2
     shape = METHODS[REFERENCE](CALLS)
     said = {**shape, "rows": 12, "outer": {**shape["outer"], "under": "kept", "shared": False, "shared_margin": 0}}
-    known = [find(Job(world=World(seed, distraction=0.0), calls=CALLS, changes=said)) for seed in (7, 8)]
+    known = [run_method(Job(world=World(seed, distraction=0.0), calls=CALLS, changes=said)) for seed in (7, 8)]
     assert rows[1]["base calls"] == round(sum(found.base for found in known) / 2)
     assert rows[1]["source"].split()[0] == f"{50 * sum(found.source for found in known):.1f}"
     nowhere = here("bench", "methods", "--world", "flat")
@@ -96,7 +97,9 @@ def test_what_cannot_be_set_is_told_in_one_sentence_before_anything_is_measured(
 def test_a_writer_that_falls_into_a_trap_finds_something_else() -> None:
     changes = METHODS["metaspo+, informed"](CALLS)
     found = {
-        writer: find(Job(world=World(3, leaning=LEANS.get(writer, 0.0)), calls=CALLS, changes=changes, writer=writer))
+        writer: run_method(
+            Job(world=World(3, leaning=LEANS.get(writer, 0.0)), calls=CALLS, changes=changes, writer=writer)
+        )
         for writer in WRITERS
     }
     assert len({(each.source, each.optimizer) for each in found.values()}) == len(WRITERS)

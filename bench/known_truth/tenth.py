@@ -4,14 +4,15 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 
+from metaspo.bench.known_truth.method_run import Job, MethodRun, run_method
 from metaspo.bench.known_truth.method_shapes import METHODS, REFERENCE
-from metaspo.bench.known_truth.methods import WORLDS, Found, Job, find, row_of
+from metaspo.bench.known_truth.methods import WORLDS, Comparison
 from metaspo.bench.known_truth.world import World
 from metaspo.bench.report import Report
 
 PAPER = "metaspo, the paper's defaults"
 PART = 10
-Pair = tuple[Found, Found]
+Pair = tuple[MethodRun, MethodRun]
 
 
 def measure_tenth(*, seeds: int, first_seed: int, jobs: int = 1, worlds: Iterable[str] = WORLDS) -> Report:
@@ -25,7 +26,8 @@ def measure_tenth(*, seeds: int, first_seed: int, jobs: int = 1, worlds: Iterabl
         for number, kind in enumerate(kinds)
         for which, name in enumerate((REFERENCE, PAPER))
     }
-    rows = [row_of(by_cell, 0, kinds, kind, name) for kind in (*kinds, "all") for name in (REFERENCE, PAPER)]
+    comparison = Comparison(by_cell, kinds)
+    rows = [comparison.row(0, kind, name) for kind in (*kinds, "all") for name in (REFERENCE, PAPER)]
     return Report(
         scenario="methods --tenth",
         title=f"The paper's defaults and a tenth of their calls, simulated; {seeds} seeds from {first_seed}",
@@ -40,6 +42,6 @@ def measure_tenth(*, seeds: int, first_seed: int, jobs: int = 1, worlds: Iterabl
 
 def compare(world: World) -> Pair:
     """metaspo+ and the paper's defaults in one world."""
-    paper = find(Job(world=world, calls=0, changes={"iterations": 3}))
+    paper = run_method(Job(world=world, calls=0, changes={"iterations": 3}))
     calls = paper.base // PART
-    return find(Job(world=world, calls=calls, changes=METHODS[REFERENCE](calls))), paper
+    return run_method(Job(world=world, calls=calls, changes=METHODS[REFERENCE](calls))), paper
