@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         Usage,
         json_text,
     )
-    from metaspo.backends.chat.answer import chat_events, rest_of, tool_calls_of, usage_of
+    from metaspo.backends.chat.answer import chat_events, rest_of, tool_calls_of
     from metaspo.backends.chat.request import UNASKED, ChatCall, read_chat_call, read_message, read_raw_request
     from metaspo.backends.errors import (
         AccessDenied,
@@ -121,5 +121,4 @@ __all__ = [
     "read_raw_request",
     "rest_of",
     "tool_calls_of",
-    "usage_of",
 ]

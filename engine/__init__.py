@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from metaspo.engine.config.calls import Calls, count_calls
     from metaspo.engine.config.checks import check_optimizable
     from metaspo.engine.config.load import load_config
-    from metaspo.engine.config.plan import LanePlan, Plan, plan_run
+    from metaspo.engine.config.plan import Plan, plan_run
     from metaspo.engine.config.schema import RunConfig
     from metaspo.engine.errors import ConfigError, PromptError, RunDirectoryError
     from metaspo.engine.evaluation.test_score import TestScore
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from metaspo.engine.optimize.result import EvaluationReport, Gain, RunReport, RunResult
     from metaspo.engine.prompts import PromptPair
     from metaspo.engine.runs.directory import RunDirectory, find_run, find_runs
-    from metaspo.engine.runs.execute import open_for
     from metaspo.engine.runs.prepare import Prepared, prepare
     from metaspo.engine.runs.summary import report_data
     from metaspo.engine.runtime.observer import Observer
@@ -35,7 +34,6 @@ __all__ = [
     "Example",
     "Gain",
     "Grade",
-    "LanePlan",
     "Observer",
     "Plan",
     "Prepared",
@@ -55,7 +53,6 @@ __all__ = [
     "find_run",
     "find_runs",
     "load_config",
-    "open_for",
     "optimize_many",
     "plan_run",
     "prepare",

@@ -7,7 +7,7 @@ from metaspo.backends.late_exports import late_exports
 if TYPE_CHECKING:
     from metaspo.engine.domains.expand import DOMAIN_KEYS, expand_domains
     from metaspo.engine.domains.given import given_user_prompts
-    from metaspo.engine.domains.records import Domain, DomainTask, HubData, domains, own_domains
+    from metaspo.engine.domains.records import Domain, DomainTask, domains, own_domains
     from metaspo.engine.domains.specs import (
         ALL,
         DATA_VARIABLE,
@@ -30,7 +30,6 @@ __all__ = [
     "HUB",
     "Domain",
     "DomainTask",
-    "HubData",
     "TaskState",
     "UnknownDomain",
     "data_folder",

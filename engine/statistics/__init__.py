@@ -5,14 +5,13 @@ numpy and scipy are imported where they are used: no command should wait for the
 
 from metaspo.engine.statistics.agreement import Agreement, agreement
 from metaspo.engine.statistics.grades import Grade, Labels, SplitGrades, TaskGrades
-from metaspo.engine.statistics.interval import TAIL, Interval
+from metaspo.engine.statistics.interval import Interval
 from metaspo.engine.statistics.optimism import Optimism, at_most, of_the_best, reselected
 from metaspo.engine.statistics.paired import Comparison, as_family, compare, holm, shared
 from metaspo.engine.statistics.scores import MeanScore, mean_score, score_interval, weighted_mean, wilson_interval
 from metaspo.engine.statistics.seeds import OverSeeds, over_seeds
 
 __all__ = [
-    "TAIL",
     "Agreement",
     "Comparison",
     "Grade",

@@ -1,16 +1,15 @@
 """Protocols: what is done with prompts once they are found, and methods side by side."""
 
-from metaspo.engine.studies.ablations import Ablation, ablation, ablation_names
+from metaspo.engine.studies.ablations import ablation, ablation_names
 from metaspo.engine.studies.adapt import AdaptTable, Curve, Point, adapt
 from metaspo.engine.studies.compare import compare
 from metaspo.engine.studies.findings import Findings
-from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_user_prompts
+from metaspo.engine.studies.generalize import generalize, induce_user_prompts
 from metaspo.engine.studies.grid import (
     Cell,
     GeneralizeTable,
     Grid,
     GridConfig,
-    MethodTable,
     load_grid,
     prepare_grid,
 )
@@ -18,12 +17,11 @@ from metaspo.engine.studies.methods import Method, method, method_names
 from metaspo.engine.studies.needs import plan_cell
 from metaspo.engine.studies.refusals import UnseenMethod
 from metaspo.engine.studies.results import CellResult
-from metaspo.engine.studies.scores import Summary, comparisons, summarize_method
+from metaspo.engine.studies.scores import comparisons, summarize_method
 from metaspo.engine.studies.study import Study
 from metaspo.engine.studies.table_formats import Table, as_csv, latex, markdown, shown
 
 __all__ = [
-    "Ablation",
     "AdaptTable",
     "Cell",
     "CellResult",
@@ -33,13 +31,10 @@ __all__ = [
     "Grid",
     "GridConfig",
     "Method",
-    "MethodTable",
     "Point",
     "Study",
-    "Summary",
     "Table",
     "UnseenMethod",
-    "UserPrompts",
     "ablation",
     "ablation_names",
     "adapt",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from metaspo.backends.late_exports import late_exports
 
 if TYPE_CHECKING:
-    from metaspo.engine.tasks.answer_spec import ANSWER_KINDS, AnswerSpec
+    from metaspo.engine.tasks.answer_spec import AnswerSpec
     from metaspo.engine.tasks.base import (
         PLACEHOLDER,
         AnswerFormat,
@@ -14,11 +14,9 @@ if TYPE_CHECKING:
         Failure,
         Grade,
         Metric,
-        Tally,
         Task,
         TaskRole,
         similarity_of,
-        single_braces,
     )
     from metaspo.engine.tasks.data_spec import Columns, DataSource
     from metaspo.engine.tasks.errors import FormatError, MetricError, TaskError
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
         Code,
         Integer,
         Json,
-        Kind,
         Label,
         Letter,
         Math,
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
         build_format,
     )
     from metaspo.engine.tasks.load import load_task, load_tasks
-    from metaspo.engine.tasks.metric_spec import METRIC_NAMES
     from metaspo.engine.tasks.metrics import (
         Accuracy,
         Agreement,
@@ -51,15 +47,13 @@ if TYPE_CHECKING:
         squad_normalize,
     )
     from metaspo.engine.tasks.numberwords import digits_for_words
-    from metaspo.engine.tasks.sampling import Notice, Notify
+    from metaspo.engine.tasks.sampling import Notice
     from metaspo.engine.tasks.spec import TaskSpec
     from metaspo.engine.tasks.written import task
 else:
     __getattr__, __dir__ = late_exports(__name__)
 
 __all__ = [
-    "ANSWER_KINDS",
-    "METRIC_NAMES",
     "PLACEHOLDER",
     "Accuracy",
     "Agreement",
@@ -76,7 +70,6 @@ __all__ = [
     "Grade",
     "Integer",
     "Json",
-    "Kind",
     "Label",
     "Letter",
     "MacroF1",
@@ -84,13 +77,11 @@ __all__ = [
     "Metric",
     "MetricError",
     "Notice",
-    "Notify",
     "Number",
     "OrUnanswerable",
     "Plugin",
     "Reader",
     "Tagged",
-    "Tally",
     "Task",
     "TaskError",
     "TaskRole",
@@ -105,7 +96,6 @@ __all__ = [
     "load_tasks",
     "read_once",
     "similarity_of",
-    "single_braces",
     "squad_normalize",
     "task",
 ]
