@@ -20,7 +20,7 @@ from metaspo.scheduling.limits.concurrency import (
     FIRST,
     FIRST_METERED,
     AutoConcurrency,
-    FixedConcurrency,
+    ConcurrencyControl,
     make_control,
 )
 
@@ -377,7 +377,7 @@ def test_the_limit_stays_within_its_bounds(most: int, steps: list[tuple[str, flo
 def test_a_fixed_number_stays() -> None:
     """Whatever the server says."""
     control = make_control(7, upper_bound=3)
-    assert isinstance(control, FixedConcurrency)
+    assert type(control) is ConcurrencyControl
     control.on_refusal(0.0, retry_after=9.0)
     control.on_load(0.0, running=1, waiting=100, preempted=5)
     assert control.limit == 7

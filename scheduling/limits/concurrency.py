@@ -9,7 +9,7 @@ throughput is what a server needs that never refuses and only queues, as vLLM do
 """
 
 from math import ceil, inf
-from typing import Literal, Protocol
+from typing import Literal
 
 from metaspo.scheduling.limits.meter import IN_USE, MIN_SKIP, Meter
 
@@ -38,80 +38,48 @@ SOON = 30.0  # seconds in which all that is out would be answered, if the server
 SHORTEST = 1e-3  # seconds of slots
 
 
-class ConcurrencyControl(Protocol):
-    """Decides the number of calls in flight from what happens to them."""
-
-    @property
-    def limit(self) -> int:
-        """Calls that may be in flight now."""
-        ...
-
-    @property
-    def look_within(self) -> float:
-        """Seconds after which the server's gauges are of use; infinite where they can wait."""
-        ...
-
-    def on_success(self, now: float, *, taken: float) -> None:
-        """A call was answered (by the server, not the cache); `taken` are the seconds of all slots in which a call was
-        out, so far."""
-        ...
-
-    def on_refusal(self, now: float, *, retry_after: float) -> None:
-        """The server refused a call because it wants less."""
-        ...
-
-    def on_fault(self, now: float) -> None:
-        """The server failed at a call."""
-        ...
-
-    def on_load(self, now: float, *, running: float, waiting: float, preempted: float) -> None:
-        """The server's gauges: calls it works on and has waiting, and preemptions since the last time."""
-        ...
-
-
-class FixedConcurrency:
-    """A number that nothing changes."""
-
-    __slots__ = ("_limit",)
+class ConcurrencyControl:
+    """Decides the number of calls in flight, told what happens to them: here a number that nothing changes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
 
     def __repr__(self) -> str:
-        return f"<FixedConcurrency {self._limit}>"
+        return f"<{type(self).__name__} {self._limit}>"
 
     @property
     def limit(self) -> int:
-        """Calls that may be in flight."""
+        """Calls that may be in flight now."""
         return self._limit
 
     @property
     def look_within(self) -> float:
-        """Infinite."""
+        """Seconds after which the server's gauges are of use; infinite where they can wait."""
         return inf
 
     def on_success(self, now: float, *, taken: float) -> None:
-        """Changes nothing."""
+        """A call was answered (by the server, not the cache); `taken` are the seconds of all slots in which a call was
+        out, so far."""
 
     def on_refusal(self, now: float, *, retry_after: float) -> None:
-        """Changes nothing: the hold on the rate does."""
+        """The server refused a call because it wants less. Here the hold on the rate does all that is needed."""
 
     def on_fault(self, now: float) -> None:
-        """Changes nothing."""
+        """The server failed at a call."""
 
     def on_load(self, now: float, *, running: float, waiting: float, preempted: float) -> None:
-        """Changes nothing."""
+        """The server's gauges: calls it works on and has waiting, and preemptions since the last time."""
 
 
 Phase = Literal["start", "base", "up", "down"]
 
 
-class AutoConcurrency:
+class AutoConcurrency(ConcurrencyControl):
     """Finds the smallest number of calls in flight that keeps the server at its best throughput."""
 
     def __init__(self, *, upper_bound: int, first: int = FIRST) -> None:
         self._max = max(1, upper_bound)
-        self._limit = min(first, self._max)
+        super().__init__(min(first, self._max))
         self._phase: Phase = "start"
         self._base = self._came_from = self._limit
         self._base_rate: float | None = None  # answers per second at the base limit
@@ -132,11 +100,6 @@ class AutoConcurrency:
     def __repr__(self) -> str:
         rate = "?" if self._base_rate is None else f"{self._base_rate:.3g}/s"
         return f"<AutoConcurrency limit={self._limit} phase={self._phase} base={self._base} at {rate}>"
-
-    @property
-    def limit(self) -> int:
-        """Calls that may be in flight now."""
-        return self._limit
 
     @property
     def look_within(self) -> float:
@@ -301,5 +264,5 @@ def make_control(
 ) -> ConcurrencyControl:
     """The control for a lane's setting; `metered` if the lane keeps to rate limits that are known from the start."""
     if concurrency != "auto":
-        return FixedConcurrency(concurrency)
+        return ConcurrencyControl(concurrency)
     return AutoConcurrency(upper_bound=upper_bound, first=FIRST_METERED if metered else FIRST * endpoints)
