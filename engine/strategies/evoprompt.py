@@ -36,39 +36,85 @@ Initial = Literal["para_topk", "topk"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class EvoPromptGA:
+class Evolution:
+    """A population of prompts that lives for some generations.
+
+    Attributes:
+        population: how many prompts live at a time; 0: as many as the loop's `candidates`; at least `smallest`.
+    """
+
+    levels: ClassVar[frozenset[Level]] = BOTH_LEVELS
+    smallest: ClassVar[int]
+
+    population: int = Field(default=10, ge=0)
+    generations: int = Field(default=10, ge=1)
+    initial: Initial = "para_topk"
+
+    def work(self, size: RoundSize, /) -> CallBound:
+        """The first population and as many children in each generation; of past prompts to score the most there can be,
+        `members - 1`, after which the dropped ones are replaced by paraphrases."""
+        members = self._members(size.candidates)
+        first, children = (members - 1) + (members - self._kept(members)), members * self.generations
+        return CallBound(base=size.rows * (first + children), optimizer=members - 1 + children)
+
+    def _members(self, candidates: int) -> int:
+        return max(self.smallest, self.population or candidates)
+
+    def _kept(self, members: int) -> int:
+        """How many of the prompts that are there may be in the first population."""
+        return (members + 1) // 2 if self.initial == "para_topk" else members
+
+    async def _first_population(self, context: SearchContext) -> list[Trial]:
+        members = self._members(context.candidates)
+        there = list(context.first)[:members]
+        scored_before = {trial.prompt for trial in context.first}
+        past = [prompt for prompt in context.past if prompt not in scored_before]
+        newest = past[max(0, len(past) - (members - len(there))) :]
+        scored = await context.score("initial/past", newest) if newest else []
+        kept = ranked([*there, *scored])[: self._kept(members)]
+        paraphrases = await gather(
+            propose_and_score(
+                context,
+                f"initial/paraphrase={number + 1}",
+                "paraphrase",
+                messages(
+                    "evoprompt",
+                    context.level,
+                    "paraphrase",
+                    {"prompt": kept[number % len(kept)].prompt, **_rules(context)},
+                ),
+            )
+            for number in range(members - len(kept))[: context.room]
+        )
+        return ranked([*kept, *paraphrases])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class EvoPromptGA(Evolution):
     """The genetic algorithm.
 
     Each generation draws a pool of as many parents as the population has, then two of the pool for every child; one
     call crosses them over and mutates the outcome. The best of old and new survive.
 
     Attributes:
-        population: how many prompts live at a time; 0: as many as the loop's `candidates`; at least 2.
         selection: "roulette" fills the pool by shares of the summed score; "random" takes two of the population;
             "tournament" takes the better of two drawn, for each parent.
     """
 
     name: ClassVar[str] = "evoprompt-ga"
-    levels: ClassVar[frozenset[Level]] = BOTH_LEVELS
+    smallest: ClassVar[int] = 2
 
-    population: int = Field(default=10, ge=0)
-    generations: int = Field(default=10, ge=1)
-    initial: Initial = "para_topk"
     selection: Literal["roulette", "tournament", "random"] = "roulette"
 
     def describe(self) -> str:
         """One line for the report."""
         return f"a population of prompts evolves: crossed over, mutated, the best of old and new survive ({self.name})"
 
-    def work(self, size: RoundSize, /) -> CallBound:
-        """The first population and as many children in each generation."""
-        return _work(size, members=self._members(size.candidates), generations=self.generations, initial=self.initial)
-
     async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The last population. Raises `NoProposal`."""
         require_failures(context)
         members = self._members(context.candidates)
-        population = await _first_population(context, members=members, initial=self.initial)
+        population = await self._first_population(context)
         for generation in range(1, self.generations + 1):
             pairs = self._pairs(population, members, rng=context.rng(f"gen={generation}/parents"))[: context.room]
             children = await gather(
@@ -85,9 +131,6 @@ class EvoPromptGA:
                 break
         return new_prompts(context, [trial.prompt for trial in population])
 
-    def _members(self, candidates: int) -> int:
-        return max(2, self.population or candidates)
-
     def _pairs(self, population: Sequence[Trial], count: int, *, rng: Random) -> list[tuple[str, str]]:
         """The parents of every child."""
         pool = roulette(population, count, rng=rng) if self.selection == "roulette" else population
@@ -102,46 +145,35 @@ class EvoPromptGA:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class EvoPromptDE:
+class EvoPromptDE(Evolution):
     """Differential evolution.
 
     For every member, one call mutates where two others differ, grafts that onto a third and crosses the outcome with
     the member; the child takes the member's place only if it scores strictly higher.
 
     Attributes:
-        population: how many prompts live at a time; 0: as many as the loop's `candidates`; at least 4.
         donor_random: the third is drawn, too, instead of being the best so far.
     """
 
     name: ClassVar[str] = "evoprompt-de"
-    levels: ClassVar[frozenset[Level]] = BOTH_LEVELS
+    smallest: ClassVar[int] = 4
 
-    population: int = Field(default=10, ge=0)
-    generations: int = Field(default=10, ge=1)
-    initial: Initial = "para_topk"
     donor_random: bool = False
 
     def describe(self) -> str:
         """One line for the report."""
         return f"a population of prompts evolves: differences of two are grafted onto the best ({self.name})"
 
-    def work(self, size: RoundSize, /) -> CallBound:
-        """The first population and a child of each member in each generation."""
-        return _work(size, members=self._members(size.candidates), generations=self.generations, initial=self.initial)
-
     async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The last population. Raises `NoProposal`."""
         require_failures(context)
-        population = await _first_population(context, members=self._members(context.candidates), initial=self.initial)
+        population = await self._first_population(context)
         if len(population) > 1:
             for generation in range(1, self.generations + 1):
                 population = await self._next(context, population, step=f"gen={generation}")
                 if context.room == 0:
                     break
         return new_prompts(context, [trial.prompt for trial in ranked(population)])
-
-    def _members(self, candidates: int) -> int:
-        return max(4, self.population or candidates)
 
     async def _next(self, context: SearchContext, population: Sequence[Trial], *, step: str) -> list[Trial]:
         """Each member, or its child if that is better."""
@@ -179,35 +211,6 @@ def roulette(population: Sequence[Trial], count: int, *, rng: Random) -> list[Tr
     return rng.choices(population, weights=weights if any(weights) else None, k=count)
 
 
-async def _first_population(context: SearchContext, *, members: int, initial: Initial) -> list[Trial]:
-    there = list(context.first)[:members]
-    scored_before = {trial.prompt for trial in context.first}
-    past = [prompt for prompt in context.past if prompt not in scored_before]
-    newest = past[max(0, len(past) - (members - len(there))) :]
-    scored = await context.score("initial/past", newest) if newest else []
-    kept = ranked([*there, *scored])[: _kept(members, initial)]
-    paraphrases = await gather(
-        propose_and_score(
-            context,
-            f"initial/paraphrase={number + 1}",
-            "paraphrase",
-            messages(
-                "evoprompt",
-                context.level,
-                "paraphrase",
-                {"prompt": kept[number % len(kept)].prompt, **_rules(context)},
-            ),
-        )
-        for number in range(members - len(kept))[: context.room]
-    )
-    return ranked([*kept, *paraphrases])
-
-
-def _kept(members: int, initial: Initial) -> int:
-    """How many of the prompts that are there may be in the first population."""
-    return (members + 1) // 2 if initial == "para_topk" else members
-
-
 def _rules(context: SearchContext) -> dict[str, str]:
     slots = {"answer_rule": context.tasks[0].answer_rule} if context.level == "user" else {}
     return {"rules": text("evoprompt", context.level, "rules", slots)}
@@ -215,9 +218,3 @@ def _rules(context: SearchContext) -> dict[str, str]:
 
 def _score(trial: Trial) -> float:
     return trial.score
-
-
-def _work(size: RoundSize, *, members: int, generations: int, initial: Initial) -> CallBound:
-    """With the most past prompts to score: `members - 1`, after which the dropped ones are replaced by paraphrases."""
-    first = (members - 1) + (members - _kept(members, initial))
-    return CallBound(base=size.rows * (first + members * generations), optimizer=members - 1 + members * generations)
