@@ -14,7 +14,7 @@ from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.runtime.optimizer import asker
+from metaspo.engine.runtime.optimizer import OptimizerCalls
 from metaspo.engine.strategies import NoProposal
 from metaspo.engine.strategies.ape import (
     bounded,
@@ -47,7 +47,7 @@ async def induce(
 
 async def _induce_one(context: RunContext, task: Task, address: str, position: int, demos: int) -> str:
     shown = rng_at(context.config.seed, address).sample(task.train, min(demos, len(task.train)))
-    ask = asker(context, address, priority=priorities.initial(position))
+    ask = OptimizerCalls(context, address, priority=priorities.initial(position))
     bounds = partial(bounded, model=context.config.base.model, words=longest(task))
     try:
         if task.form is None:

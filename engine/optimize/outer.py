@@ -39,31 +39,8 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
 
     Iteration 0 is the choice among several first system prompts.
     """
-    table, given = context.config.outer, context.config.system_prompts
-    candidates = table.candidates if iteration else len(given)
-    beside = sum(len(card.outcomes) for task in state.tasks for card in task.beside(table.under))
-    setup = RoundSetup(
-        context=context,
-        level="system",
-        iteration=iteration,
-        address=outer_address(iteration),
-        system=state.system,
-        tasks=tuple(replace(task, kept=task.under(table.under)) for task in state.tasks),
-        candidates=candidates,
-        keep=table.keep,
-        guards=state.guards,
-        beam=state.beam,
-        gate=table.gate if iteration else 0,
-        tried=state.tried,
-        after=beside,
-        calls=calls,
-        objective=Objective(
-            floors={guard.task.name: guard.floor for guard in state.guards},
-            ties=context.config.ties,
-            penalty=table.length_penalty / PENALIZED,
-        ),
-    )
-    proposer = context.outer if iteration else Given(given)
+    table, setup = context.config.outer, _setup(context, state, iteration=iteration, calls=calls)
+    proposer = context.outer if iteration else Given(context.config.system_prompts)
     held = await hold_round(setup, proposer, gather=partial(gather_timed, context, setup.address))
     winner, *beam = held.best.kept()
     new = replace(state, tried=held.tried, beam=tuple(beam))
@@ -74,13 +51,38 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
             unshared, new, winner = winner.position, _passed_over(state, held, winner), held.old[0]
         else:
             _note_optimism(held)
-    elif candidates:
-        context.observer.calls_done(base_calls=beside)
+    elif setup.candidates:
+        context.observer.calls_done(base_calls=setup.after)
     number = max(winner.position, 0)
     chosen = events.Select(
         address=setup.address, system=new.system, chosen=number, score=winner.value, unshared=unshared
     )
     return replace(new, raced_out=(*new.raced_out, *held.note_selection(chosen)))
+
+
+def _setup(context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls) -> RoundSetup:
+    table = context.config.outer
+    return RoundSetup(
+        context=context,
+        level="system",
+        iteration=iteration,
+        address=outer_address(iteration),
+        system=state.system,
+        tasks=tuple(replace(task, kept=task.under(table.under)) for task in state.tasks),
+        candidates=table.candidates if iteration else len(context.config.system_prompts),
+        keep=table.keep,
+        guards=state.guards,
+        beam=state.beam,
+        gate=table.gate if iteration else 0,
+        tried=state.tried,
+        after=sum(len(card.outcomes) for task in state.tasks for card in task.beside(table.under)),
+        calls=calls,
+        objective=Objective(
+            floors={guard.task.name: guard.floor for guard in state.guards},
+            ties=context.config.ties,
+            penalty=table.length_penalty / PENALIZED,
+        ),
+    )
 
 
 def _shares(state: RunState, new: RunState, winner: ScoredPrompt, *, margin: float) -> bool:

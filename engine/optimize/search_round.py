@@ -17,7 +17,7 @@ from metaspo.engine.journal import events
 from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.train_calls import TrainCells
 from metaspo.engine.runtime.observer import Observer
-from metaspo.engine.runtime.optimizer import asker
+from metaspo.engine.runtime.optimizer import OptimizerCalls
 from metaspo.engine.strategies import Ask, CallBound, Malformed, Rows, TaskView, Trial, Unfit, WrongAnswer, is_usable
 from metaspo.engine.strategies.meta_prompts import ending_with
 from metaspo.scheduling import Priority
@@ -101,7 +101,7 @@ class RoundSearchContext:
 
     def asker(self, address: str, *, priority: Priority, live: Callable[[], None] | None = None) -> Ask:
         """The optimizer at an address of the round; counts what it answers."""
-        ask = asker(self._setup.context, address, priority=priority, live=live)
+        ask: Ask = OptimizerCalls(self._setup.context, address, priority=priority, live=live)
         request = self._setup.wording.request(self.level)
 
         async def counted(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
