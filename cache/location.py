@@ -34,11 +34,6 @@ def check_location(location: str) -> None:
             raise ValueError(str(error)) from None
 
 
-def is_url(location: str) -> bool:
-    """Whether a place is a URL, and no folder's path."""
-    return bool(scheme_of(location))
-
-
 def holds_password(location: str) -> bool:
     """Whether a place is a URL with a password in it."""
     return re.search(r"://[^@/]*:.*@", location) is not None
@@ -46,7 +41,7 @@ def holds_password(location: str) -> bool:
 
 def shown_location(location: str) -> str:
     """A place as it may be shown: without user and password."""
-    return re.sub(r"://.*@", "://", location) if is_url(location) else location
+    return re.sub(r"://.*@", "://", location)
 
 
 def scheme_of(location: str) -> str:

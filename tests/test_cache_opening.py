@@ -10,7 +10,7 @@ from redis import exceptions
 from metaspo.cache import DiskMaintenance, DiskStore, FallbackStore, MemoryStore, StoreError
 from metaspo.cache.disk.database import open_cache
 from metaspo.cache.files import FileStore
-from metaspo.cache.location import OF_FOLDERS, holds_password, is_url, shown_location
+from metaspo.cache.location import OF_FOLDERS, holds_password, shown_location
 from metaspo.cache.opening import FOLDERS, open_maintenance, open_store
 from metaspo.cache.record import encode_entry
 from metaspo.cache.redis.address import read_address
@@ -112,22 +112,20 @@ def test_a_server_needs_its_package(monkeypatch: pytest.MonkeyPatch, opened: typ
 
 
 @pytest.mark.parametrize(
-    ("place", "url", "secret", "shown"),
+    ("place", "secret", "shown"),
     [
-        ("cache", False, False, "cache"),
-        ("files:///a/b", True, False, "files:///a/b"),
-        ("a:b@c", False, False, "a:b@c"),
-        ("redis://h/0", True, False, "redis://h/0"),
-        ("redis://me@h", True, False, "redis://h"),
-        ("redis://me:pw@h", True, True, "redis://h"),
-        ("redis://:pw@h", True, True, "redis://h"),
+        ("cache", False, "cache"),
+        ("files:///a/b", False, "files:///a/b"),
+        ("a:b@c", False, "a:b@c"),
+        ("redis://h/0", False, "redis://h/0"),
+        ("redis://me@h", False, "redis://h"),
+        ("redis://me:pw@h", True, "redis://h"),
+        ("redis://:pw@h", True, "redis://h"),
     ],
 )
-def test_a_place_with_a_scheme_is_a_url_and_is_shown_without_who_may_enter(
-    place: str, url: bool, secret: bool, shown: str
-) -> None:
+def test_a_url_is_shown_without_who_may_enter(place: str, secret: bool, shown: str) -> None:
     """Folders may have any name."""
-    assert (is_url(place), holds_password(place), shown_location(place)) == (url, secret, shown)
+    assert (holds_password(place), shown_location(place)) == (secret, shown)
 
 
 @pytest.mark.parametrize(

@@ -24,15 +24,14 @@ class KVCache:
 
     Attributes:
         held: blocks that running requests hold, counted once each; nameless ones (answers, last parts) included.
-        queried, hit: prompt blocks looked for, and found.
+        hit: prompt blocks found.
     """
 
-    __slots__ = ("_holders", "_unheld", "blocks", "held", "hit", "queried")
+    __slots__ = ("_holders", "_unheld", "blocks", "held", "hit")
 
     def __init__(self, blocks: int) -> None:
         self.blocks = blocks
         self.held = 0
-        self.queried = 0
         self.hit = 0
         self._holders: dict[int, int] = {}
         self._unheld: OrderedDict[int, None] = OrderedDict()
@@ -58,7 +57,6 @@ class KVCache:
         self.held += unheld_found + new
         while self.held + len(self._unheld) > self.blocks:
             self._unheld.popitem(last=False)
-        self.queried += len(keys)
         self.hit += cached
         return cached
 
