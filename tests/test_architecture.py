@@ -97,10 +97,6 @@ def names_imported(path: Path) -> set[str]:
     return names
 
 
-def room(path: Path) -> str:
-    return path.relative_to(ROOT / "engine").with_suffix("").parts[0]
-
-
 @pytest.mark.parametrize("name", ENGINE)
 def test_a_room_of_the_engine_imports_only_those_before_it(name: str) -> None:
     allowed = set(ENGINE[: ENGINE.index(name) + 1])
@@ -111,14 +107,15 @@ def test_a_room_of_the_engine_imports_only_those_before_it(name: str) -> None:
             if imported_name.startswith("metaspo.engine.") and imported_name.split(".")[2] not in allowed
         }
         for path in modules("engine")
-        if room(path) == name
+        if room_of(module_name(path)) == f"metaspo.engine.{name}"
     }
     assert against
     assert not {path: names for path, names in against.items() if names}
 
 
 def test_every_room_of_the_engine_has_its_place_in_the_order() -> None:
-    assert {room(path) for path in modules("engine")} == {*ENGINE, "__init__"}
+    rooms = {room_of(module_name(path)) for path in modules("engine")}
+    assert rooms == {"metaspo.engine", *(f"metaspo.engine.{name}" for name in ENGINE)}
 
 
 @pytest.mark.parametrize("folder", ORDER)
