@@ -112,7 +112,7 @@ class _Template:
 
     def with_system(self, system: str) -> str:
         """The whole prompt with another one in its place."""
-        said = _SHOWN.sub(lambda found: f"{{{{{found[1]}}}}}" if found[1] in self._names else found[0], system)
+        said = _SHOWN.sub(lambda match: f"{{{{{match[1]}}}}}" if match[1] in self._names else match[0], system)
         if self._chat is None:
             return said
         rest = [message for message in self._chat if message["role"] != "system"]

@@ -25,7 +25,7 @@ RATE = 40  # requests a second that the limited server lets through
 UNLIMITED = 1e9
 LIMIT = 900.0  # seconds for one measurement
 WHOSE = {"theirs": "its own", "ours": "metaspo"}
-Found = dict[str, float]
+Figures = dict[str, float]
 
 
 def installed(python: Path) -> list[str]:
@@ -54,8 +54,8 @@ def measure_embed(*, python: Path, only: Sequence[str], questions: int, turns: i
 
 
 def _adapter(python: Path, name: str, questions: int, turns: int) -> list[Row]:
-    fresh: dict[str, list[Found]] = {whose: [] for whose in WHOSE}
-    again: dict[str, list[Found]] = {whose: [] for whose in WHOSE}
+    fresh: dict[str, list[Figures]] = {whose: [] for whose in WHOSE}
+    again: dict[str, list[Figures]] = {whose: [] for whose in WHOSE}
     asked_again: dict[str, int] = {}
     for _ in range(turns):
         for whose in WHOSE:
@@ -89,7 +89,7 @@ def _limited(python: Path, rate: float) -> AbstractContextManager[ServerProcess]
     return serving([str(python), *_file(limited_server), str(rate)])
 
 
-def _ask(python: Path, name: str, whose: str, url: str, questions: int, cache: str, *, per_minute: int = 0) -> Found:
+def _ask(python: Path, name: str, whose: str, url: str, questions: int, cache: str, *, per_minute: int = 0) -> Figures:
     """One measurement; packages keep what they cache in the same folder as we do."""
     environment = {
         **os.environ,
@@ -102,7 +102,7 @@ def _ask(python: Path, name: str, whose: str, url: str, questions: int, cache: s
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
     arguments = [name, whose, url, str(questions), f"{cache}/metaspo", str(per_minute)]
-    figures: Found = orjson.loads(_run(python, arguments, environment).splitlines()[-1])
+    figures: Figures = orjson.loads(_run(python, arguments, environment).splitlines()[-1])
     return figures
 
 

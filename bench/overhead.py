@@ -24,7 +24,7 @@ BARE = "bare aiohttp + orjson"
 LIMIT = 600.0  # seconds for one client
 
 Command = Sequence[str]
-Found = dict[str, float]
+Times = dict[str, float]
 
 
 def measure_overhead(
@@ -41,18 +41,18 @@ def measure_overhead(
     if peers_python is not None:
         script = [str(peers_python), peers.__file__]
         commands |= {name: [*script, name] for name in orjson.loads(_output(script))}
-    figures: dict[str, list[Found]] = {name: [] for name in commands}
+    figures: dict[str, list[Times]] = {name: [] for name in commands}
     with fast_server() as url:
         for turn in range(turns):
             for name, command in commands.items():
                 tell(f"turn {turn + 1} of {turns}: {name}, {calls:,} calls")
                 figures[name].append(orjson.loads(_output([*command, url, str(calls)])))
-    bare = [found["cpu"] for found in figures[BARE]]
+    bare = [times["cpu"] for times in figures[BARE]]
     rows = []
     for name, measured in figures.items():
         rows.append(_row(name, measured, bare))
         if name.removesuffix(ON_UVLOOP) == "metaspo":
-            again = [{"cpu": found["cached cpu"], "wall": found["cached wall"]} for found in measured]
+            again = [{"cpu": times["cached cpu"], "wall": times["cached wall"]} for times in measured]
             rows.append(_row(name.replace("metaspo", "metaspo, cached"), again, bare))
     notes = [
         f"{calls:,} calls of 1.2 KB each, {AT_ONCE} in flight; ratios are taken turn by turn.",
@@ -73,7 +73,7 @@ def _output(command: Command) -> bytes:
     return subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=LIMIT).stdout  # noqa: S603  # our own
 
 
-def _row(name: str, turns: Sequence[Found], bare: Sequence[float]) -> Row:
+def _row(name: str, turns: Sequence[Times], bare: Sequence[float]) -> Row:
     cpu = [turn["cpu"] for turn in turns]
     return {
         "client": name,

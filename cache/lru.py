@@ -38,10 +38,10 @@ class Recent(Generic[K, V]):
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """The values that are here; they are then the last to be forgotten."""
         values = self._values
-        found = {key: values[key] for key in keys if key in values}
-        for key in found:
+        here = {key: values[key] for key in keys if key in values}
+        for key in here:
             values.move_to_end(key)
-        return found
+        return here
 
     def add(self, key: K, value: V) -> None:
         """Keep a value, and forget others for it where need be."""

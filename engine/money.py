@@ -13,8 +13,8 @@ def show_dollars(dollars: float, *, unpriced: int = 0) -> str:
 def total(dollars: Iterable[float | None]) -> float | None:
     """The sum; None if one of them is not known."""
     each = list(dollars)
-    known = [amount for amount in each if amount is not None]
-    return sum(known) if len(known) == len(each) else None
+    amounts = [amount for amount in each if amount is not None]
+    return sum(amounts) if len(amounts) == len(each) else None
 
 
 def whole(number: float | None) -> str:

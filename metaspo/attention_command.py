@@ -44,14 +44,14 @@ def attention(
     per layer and head, and on average, with an interval over examples. Figures and pictures go into a folder.
     """
     with exit_on_user_error():
-        found = find_run(run, base=runs, latest=True, finished=True)
-        again = reopen(found, task=task)
+        directory = find_run(run, base=runs, latest=True, finished=True)
+        again = reopen(directory, task=task)
         model = model or _own_model(again)
         missing = [name for name in NEEDED if not find_spec(name)]  # gigabytes: what else is wrong is told before
         if missing:
             raise ConfigError(f"attention needs {', '.join(missing)}: {INSTALL}")
         report = _measured(again, model, examples, tokens, quiet=quiet)
-        paths = _write(report, folder or found.path / "attention")
+        paths = _write(report, folder or directory.path / "attention")
     if json:
         tables.print_json(out, report.as_json())
         return

@@ -111,7 +111,7 @@ def on_scale(judge: Judge, grade: float) -> str:
     """A grade from 0 to 1 in the words or numbers of the judge's scale; a mean of several may lie between two."""
     if judge.against:
         return f"{grade:.2f}".rstrip("0").rstrip(".")
-    names = list(judge.form.worth)
+    names = list(judge.form.grades)
     step = round(grade * (len(names) - 1), 2)
     if step == int(step):
         return names[int(step)]

@@ -122,16 +122,16 @@ def _replica(config: RunConfig, pace: Pace, like: str) -> str:
     backend = config.base.backend
     if backend == "openai":
         return "A provider's API is one server, whose limits are its tier's."
-    one = "The model on this machine is one server" if backend == "local" else "One replica"
+    server = "The model on this machine is one server" if backend == "local" else "One replica"
     places = AUTO_CONCURRENCY if config.base.concurrency == "auto" else config.base.concurrency
     if pace.speed is not None:
-        return f"{one}: {pace.speed:,.4g} answer tokens a second ({_origin(pace, like)})."
+        return f"{server}: {pace.speed:,.4g} answer tokens a second ({_origin(pace, like)})."
     assumed = (
         "by the size of its file and the cores here"
         if backend == "local"
         else f"{places} answers at once, a second each"
     )
-    return f"{one}: {assumed} ({_origin(pace, like)})."
+    return f"{server}: {assumed} ({_origin(pace, like)})."
 
 
 def _origin(pace: Pace, like: str) -> str:

@@ -232,17 +232,17 @@ class Gateway:
         They are counted as hits of the account if a lane is named.
         """
         stored: dict[int, Completion] = {}
-        known: list[str] = []  # their keys
+        stored_keys: list[str] = []
         for start in range(0, len(requests), CHUNK):
             keys = keys_of(requests, range(start, min(start + CHUNK, len(requests))))
             answers = await self._writer.look_up(keys)
             stored.update((start + i, answers[key]) for i, key in enumerate(keys) if key in answers)
-            known.extend(key for key in keys if key in answers)
+            stored_keys.extend(key for key in keys if key in answers)
             if len(requests) > CHUNK:
                 await asyncio.sleep(0)
         if lane and stored:
             payer = self._account if account is None else account
-            self._note_hits(requests, stored, known, lane=self._lane(lane), account=payer)
+            self._note_hits(requests, stored, stored_keys, lane=self._lane(lane), account=payer)
         return stored
 
     def count_hits(

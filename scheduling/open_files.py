@@ -18,7 +18,7 @@ def make_room(lanes: Sequence[Lane], *, warn: Callable[[str], None], files_a_cal
     raise_limit()
     files = limit()
     fit_lanes(lanes, files, warn=warn, files_a_call=files_a_call)
-    return None if files is None else max(files - OURS - sum(map(_most_calls, lanes)), 1)
+    return None if files is None else max(files - OURS - sum(map(_max_calls, lanes)), 1)
 
 
 def fit_lanes(lanes: Sequence[Lane], files: int | None, *, warn: Callable[[str], None], files_a_call: int = 1) -> None:
@@ -26,7 +26,7 @@ def fit_lanes(lanes: Sequence[Lane], files: int | None, *, warn: Callable[[str],
 
     `files_a_call` is 2 where whoever asks is connected, too.
     """
-    wanted, least = [_most_calls(lane) for lane in lanes], [_least_calls(lane) for lane in lanes]
+    wanted, least = [_max_calls(lane) for lane in lanes], [_min_calls(lane) for lane in lanes]
     total, needed = sum(wanted), sum(least)
     room = total if files is None else max((files - OURS) // files_a_call, needed)
     if total <= room:
@@ -40,14 +40,14 @@ def fit_lanes(lanes: Sequence[Lane], files: int | None, *, warn: Callable[[str],
     )
 
 
-def _most_calls(lane: Lane) -> int:
+def _max_calls(lane: Lane) -> int:
     settings = lane.settings
     if settings.concurrency == "auto":
         return settings.max_concurrency * len(lane.backends)
     return settings.concurrency
 
 
-def _least_calls(lane: Lane) -> int:
+def _min_calls(lane: Lane) -> int:
     return len(lane.backends) if lane.settings.concurrency == "auto" else 1
 
 

@@ -185,7 +185,7 @@ def test_the_journal_says_whom_a_guard_refused_and_what_it_was_worth(early: bool
     assert all(one.reach < 0.8 for one in search.guarded)
     assert search.guards_cost.startswith(f"Refused by a guard: {len(lost)} of {search.tried} system prompts tried")
     if not early:
-        assert any(one.better and one.complete and one.worth == 1.0 for one in search.guarded)
+        assert any(one.better and one.complete and one.value == 1.0 for one in search.guarded)
         assert "scored 100.0%, where" in search.guards_cost
         assert "was selected, but 62.5% on guard 'guard', whose floor is 80.0%." in search.guards_cost
 

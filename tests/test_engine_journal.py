@@ -243,7 +243,7 @@ def test_a_journal_of_an_earlier_version_tells_what_it_always_told() -> None:
         ("iter=1/inner", 2 / 3, 14, 0.045),
         ("iter=1/outer", 1.0, 25, 0.069),
     ]
-    assert [(p.address, p.parent, p.score, p.fate) for p in view.history.proposals({"": "S", "a": "U"})] == [
+    assert [(p.address, p.parent, p.score, p.outcome) for p in view.history.proposals({"": "S", "a": "U"})] == [
         ("iter=1/inner/task=a/cand=2", "U", None, "generate: malformed 4 times"),
         ("iter=1/inner/task=a/cand=1", "U", 2 / 3, "kept"),
         ("iter=1/outer/cand=2", "S", None, "dropped"),

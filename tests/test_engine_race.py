@@ -18,7 +18,7 @@ from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime.priorities import inner
 from metaspo.engine.selection.betting import Wager
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
-from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Contest, hard_and_easy
+from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Pruner, hard_and_easy
 from metaspo.engine.selection.race import WAVE_ROWS, Race, RaceDesign
 from metaspo.engine.selection.races import Races
 
@@ -153,7 +153,7 @@ def test_the_hard_examples_are_those_that_were_not_wholly_right() -> None:
     assert hard_and_easy(card) == ([1, 2, 4], [0, 3])
 
 
-class Losing(Contest):
+class Losing(Pruner):
     """A candidate is out for good at its second answer."""
 
     watched = True
@@ -197,7 +197,7 @@ async def test_a_candidate_is_looked_at_with_each_answer_and_what_is_out_is_take
         number=1,
         evaluations=[cast("Evaluation", evaluation)],
         stages=[[[((), range(5))]], [[((), range(4))]]],
-        contest=Losing(),
+        pruner=Losing(),
         gate=CacheFirstGate(1),
     )
     assert await run.score() is None
@@ -217,18 +217,18 @@ class Beaten(Losing):
 
 async def test_a_candidate_that_another_one_has_beaten_meanwhile_is_asked_nothing_of_its_next_stage() -> None:
     """It heard of no answer since."""
-    contest, evaluation = Beaten(), OneByOne(9)
+    pruner, evaluation = Beaten(), OneByOne(9)
 
     class OvertakenAfterFive(OneByOne):
         async def ask(self, parts: Sequence[Part], *, on_answers: Callable[[], None]) -> None:
             await evaluation.ask(parts, on_answers=on_answers)
-            contest.beaten = True
+            pruner.beaten = True
 
     run = CandidateRun(
         number=1,
         evaluations=[cast("Evaluation", OvertakenAfterFive(9))],
         stages=[[[((), range(5))]], [[((), range(4))]]],
-        contest=contest,
+        pruner=pruner,
         gate=CacheFirstGate(1),
     )
     assert await run.score() is None
@@ -280,7 +280,7 @@ async def test_a_candidate_asks_nothing_while_another_one_has_not_looked_into_th
         number=1,
         evaluations=[cast("Evaluation", evaluation)],
         stages=[[[((), range(2))]]],
-        contest=Losing(),
+        pruner=Losing(),
         gate=gate,
     )
     async with anyio.create_task_group() as group:

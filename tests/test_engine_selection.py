@@ -209,7 +209,7 @@ def test_a_penalty_is_for_what_is_compared_and_changes_no_value() -> None:
     """A point for each 100 characters: 300 more must bring more than three."""
     objective = Objective(penalty=0.01 / 100)
     old = scored(0, 0.5, prompt="x" * 100, objective=objective)
-    assert (old.value, old.worth) == (0.5, 0.49)
+    assert (old.value, old.net_value) == (0.5, 0.49)
     best = KeepBest(1, [old])
     assert best.rejects(objective.rank(1, "x" * 400, 0.53))
     assert not best.rejects(objective.rank(1, "x" * 400, 0.531))

@@ -99,11 +99,11 @@ class Told:
                 text="" if why else text,
                 parent=parent,
                 score=score,
-                fate=why or ("dropped" if fate == "dropped" else "passed over"),
+                outcome=why or ("dropped" if fate == "dropped" else "passed over"),
                 why=DROPPED if fate == "dropped" else "",
             )
         winners = [one for one in told.values() if one.score is not None][: self.rng.randint(0, 2 if task else 1)]
-        self.proposals += [replace(one, fate="kept") if one in winners else one for one in told.values()]
+        self.proposals += [replace(one, outcome="kept") if one in winners else one for one in told.values()]
         kept = [Kept(one.text, one.score) for one in winners] or [Kept(parent, self.score())]
         self.best[task] = kept[0].user
         if task:
@@ -233,8 +233,8 @@ def test_a_proposal_that_nothing_was_selected_from_yet_comes_last_with_the_score
     ]
     *done, first, second = RunView.of([*told.events, *waiting], texts=True).history.proposals(FIRST)
     assert [*done] == told.proposals
-    assert (first.text, first.score, first.fate, first.parent) == ("new", 0.25, "", told.best[""])
-    assert (second.text, second.score, second.fate) == ("newer", None, "")
+    assert (first.text, first.score, first.outcome, first.parent) == ("new", 0.25, "", told.best[""])
+    assert (second.text, second.score, second.outcome) == ("newer", None, "")
 
 
 def test_spending_adds_up_field_by_field() -> None:

@@ -148,7 +148,7 @@ AT = "iter=1/inner/task=a"
 def proposed(*events: Event, started: Mapping[str, str] | None = None) -> list[tuple[object, ...]]:
     """Of each proposal its place among the candidates, text, parent, score, fate and why."""
     return [
-        (Address.parse(each.address).candidate, each.text, each.parent, each.score, each.fate, each.why)
+        (Address.parse(each.address).candidate, each.text, each.parent, each.score, each.outcome, each.why)
         for each in history(*events).proposals(started or {"a": "u0", "": "s0"})
     ]
 
@@ -212,7 +212,7 @@ def test_rounds_beside_each_other_keep_what_is_theirs() -> None:
         chose("x"),
     ]
     told = history(*events).proposals({})
-    assert [(each.task, each.fate, each.score, each.why) for each in told] == [
+    assert [(each.task, each.outcome, each.score, each.why) for each in told] == [
         ("a", "kept", None, ""),
         ("b", "", 0.25, "could not be selected: refused"),
     ]

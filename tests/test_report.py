@@ -140,7 +140,7 @@ def test_calls_of_earlier_sessions_count_and_parents_are_what_was_selected_befor
         ("iter=1/inner", 0.5, 14, 1.0),
         ("iter=1/outer", 0.75, 14, 1.0),
     ]
-    assert [(one.text, one.parent, one.score, one.fate) for one in told.proposals({"": "old", "a": "first"})] == [
+    assert [(one.text, one.parent, one.score, one.outcome) for one in told.proposals({"": "old", "a": "first"})] == [
         ("new", "first", None, "kept"),
         ("better", "old", 0.75, "kept"),
         ("newer", "new", None, "dropped"),

@@ -42,7 +42,7 @@ from metaspo.scheduling.lanes.endpoints import (
     LOAD_BOUND,
     LOAD_PERIOD,
     LONGEST_REST,
-    MOST_FAIL,
+    MAX_FAILING,
     PREFIXES_KEPT,
     RECENT,
     Endpoint,
@@ -589,7 +589,7 @@ def test_gauges_are_those_of_all_that_are_up_and_preemptions_are_the_new_ones() 
 
 def test_requests_that_failed_again_are_among_the_latest_though_they_were_met_before() -> None:
     """So many have failed that it is not one of them alone that does."""
-    endpoint, failing = Endpoint(Server()), [f"failing {number}" for number in range(int(MOST_FAIL * (RECENT + 1)))]
+    endpoint, failing = Endpoint(Server()), [f"failing {number}" for number in range(int(MAX_FAILING * (RECENT + 1)))]
     for key in failing:
         endpoint.faulted(key)
     for number in range(RECENT - len(failing)):

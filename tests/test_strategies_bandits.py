@@ -19,7 +19,7 @@ from metaspo.engine.strategies.bandits import (
     ucb_e,
 )
 from metaspo.engine.strategies.search import RoundSize
-from metaspo.engine.strategies.selection import most_calls
+from metaspo.engine.strategies.selection import max_calls_of_ranking
 
 
 def play(policy: Policy, score: Callable[[int], float | None]) -> list[Pull]:
@@ -148,7 +148,10 @@ def test_ucb_ranks_arms_that_were_never_pulled_last() -> None:
 def test_the_most_calls_may_be_those_of_fewer_arms() -> None:
     """Halving with a budget of 10: four arms take 4 x 1 + 2 x 2 = 8 calls, three 3 x 1 + 2 x 2 = 7, two 2 x 5 = 10."""
     size = RoundSize(level="user", candidates=1, tasks=1, nodes=1, rows=100)
-    most = [most_calls(size, prompts=count, policy=lambda arms: SuccessiveHalving(arms, budget=10)) for count in (1, 4)]
+    most = [
+        max_calls_of_ranking(size, prompts=count, policy=lambda arms: SuccessiveHalving(arms, budget=10))
+        for count in (1, 4)
+    ]
     assert most == [0, 10]
 
 

@@ -84,9 +84,9 @@ def test_for_every_example_somebody_of_the_front_is_best_and_nobody_of_it_can_go
 
 
 def test_a_parent_is_drawn_the_likelier_the_more_it_is_best_on() -> None:
-    standings = front([trial("three", 1, 1, 1, 0), trial("one", 0, 0, 0, 1)])
+    on_front = front([trial("three", 1, 1, 1, 0), trial("one", 0, 0, 0, 1)])
     rng = Random(5)
-    counts = [drawn(standings, rng=rng).prompt for _ in range(2_000)].count("three")
+    counts = [drawn(on_front, rng=rng).prompt for _ in range(2_000)].count("three")
     assert 1_400 < counts < 1_600
 
 

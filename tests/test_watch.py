@@ -134,7 +134,7 @@ async def test_the_state_of_a_finished_run_is_that_of_its_files(finished: RunDir
     assert [gain["after"] for gain in state["gains"]] == [gain["after"] for gain in summary["gains"]]
     assert len(state["tasks"]["rows"]) == 3
     chosen = [event.system for event in read_journal(finished.journal) if isinstance(event, Select) and event.chosen]
-    kept = [one["text"] for one in found["candidates"] if one["level"] == "system" and one["fate"] == "kept"]
+    kept = [one["text"] for one in found["candidates"] if one["level"] == "system" and one["outcome"] == "kept"]
     assert kept == [text[:200] for text in chosen if text]
 
 

@@ -100,9 +100,9 @@ def _add_call(calls: list[dict[str, Any]], piece: dict[str, Any]) -> None:
 
 def of_first_choice(choices: Sequence[object]) -> list[dict[str, Any]]:
     """Of an answer's choices, or of their pieces, those of the lowest index, wherever they stand."""
-    found = [choice for choice in choices if isinstance(choice, dict)]
-    if len(found) < 2:  # as nearly all answers have
-        return found
-    indices = {index for choice in found if isinstance(index := choice.get("index"), int)}
+    objects = [choice for choice in choices if isinstance(choice, dict)]
+    if len(objects) < 2:  # as nearly all answers have
+        return objects
+    indices = {index for choice in objects if isinstance(index := choice.get("index"), int)}
     others = indices - {min(indices, default=0)}
-    return [choice for choice in found if not (isinstance(choice.get("index"), int) and choice["index"] in others)]
+    return [choice for choice in objects if not (isinstance(choice.get("index"), int) and choice["index"] in others)]

@@ -258,8 +258,8 @@ def _program(command: str) -> str:
     """Where a command is: on the PATH, or beside our own interpreter, whose environment may not be activated. Raises
     `NotInstalled` where it is nowhere."""
     name = os.path.expanduser(command)
-    if found := shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent)):
-        return found
+    if path := shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent)):
+        return path
     raise NotInstalled(
         f'backend = "vllm" starts {command}, and there is no such program on the PATH: pip install vllm, or name it in '
         "the model's vllm.command."

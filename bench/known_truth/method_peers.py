@@ -48,8 +48,8 @@ class Peer:
             sys.path.append(self.folder)
         os.environ.setdefault("TEXTGRAD_LOG_DIR", str(Path(tempfile.gettempdir()) / "metaspo-textgrad"))
         module = importlib.import_module(f"metaspo.bench.known_truth.{self.package}_peer")
-        found: tuple[dict[str, str], Models] = module.optimize(world, tasks, calls, **self.settings)
-        return found
+        texts: tuple[dict[str, str], Models] = module.optimize(world, tasks, calls, **self.settings)
+        return texts
 
 
 def peers_of(python: Path) -> Mapping[str, Peer]:

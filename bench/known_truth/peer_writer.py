@@ -46,20 +46,20 @@ class PeerWriter:
         rng = self._draw(field, *given.values(), str(draw))
         if field == "observations":
             shown = [(question, "") for question in questions(given["examples"])]
-            found = [
+            findings = [
                 (task_of(question), skill)
                 for question, prompts in shown
                 for skill in self._writer.suspects([(question, prompts)], rng, notices=NOTICES_IN_ANSWERS, for_all=True)
             ]
-            return f"{_tagged(found)}. "
+            return f"{_tagged(findings)}. "
         if field == "summary":
             counts = Counter(_findings(given["observations"]))
             best = [
                 finding
                 for task in sorted({task for task, _ in counts})
-                for finding in sorted((one for one in counts if one[0] == task), key=lambda one: -counts[one])[
-                    :IN_SUMMARY
-                ]
+                for finding, _ in Counter({each: counts[each] for each in counts if each[0] == task}).most_common(
+                    IN_SUMMARY
+                )
             ]
             return _tagged(best)
         if field == "proposed_instruction":
@@ -72,28 +72,28 @@ class PeerWriter:
         rng = self._draw("step", *sections)
         tag = "LM_SYSTEM_PROMPT" if for_all else "LM_INPUT"
         (parent,) = re.findall(rf"<{tag}> (.*?) </{tag}>", sections[0], flags=re.DOTALL)[:1]
-        found = [finding for section in sections for finding in _findings(section)]
+        findings = [finding for section in sections for finding in _findings(section)]
         task = "" if for_all else task_of(questions(parent)[-1])
-        return self._written(parent, found, rng, task=task)
+        return self._written(parent, findings, rng, task=task)
 
     def _propose(self, given: dict[str, str], rng: Random) -> str:
         """A new instruction by the data's summary and demonstrations, of which those of a task are the task's own."""
         basic = given["basic_instruction"]
         task = next((task for task in self.world.own if task in basic), "")
-        summary = [one for one in _findings(given.get("dataset_description", "")) if not task or one[0] == task]
+        summary = [each for each in _findings(given.get("dataset_description", "")) if not task or each[0] == task]
         shown = [(question, basic) for question in questions(given.get("task_demos", ""))]
-        found = self._writer.suspects(shown, rng, notices=NOTICES_IN_ANSWERS, for_all=True)
-        return self._written(basic, [*summary, *((task, skill) for skill in found)], rng, task=task, most=INDUCED)
+        skills = self._writer.suspects(shown, rng, notices=NOTICES_IN_ANSWERS, for_all=True)
+        return self._written(basic, [*summary, *((task, skill) for skill in skills)], rng, task=task, limit=INDUCED)
 
-    def _written(self, parent: str, found: list[Finding], rng: Random, *, task: str, most: int = NEW) -> str:
+    def _written(self, parent: str, findings: list[Finding], rng: Random, *, task: str, limit: int = NEW) -> str:
         """With tact: what is one task's stays out of the prompt for all, and what is general out of a task's."""
         if rng.random() < self._writer.tact:
-            tasks = {skill: {one for one, other in found if other == skill} for _, skill in found}
+            tasks = {skill: {name for name, lacking in findings if lacking == skill} for _, skill in findings}
             if task:
-                found = [one for one in found if one[1] not in _GENERAL]
-            elif len({one for one, _ in found}) > 1:
-                found = [one for one in found if len(tasks[one[1]]) > 1]
-        skills = self._writer.rewrite(" ".join(f"[{skill}]" for _, skill in found), parent, rng, most=most)
+                findings = [(name, skill) for name, skill in findings if skill not in _GENERAL]
+            elif len({name for name, _ in findings}) > 1:
+                findings = [(name, skill) for name, skill in findings if len(tasks[skill]) > 1]
+        skills = self._writer.rewrite(" ".join(f"[{skill}]" for _, skill in findings), parent, rng, limit=limit)
         text = compose(skills, rng, task=task, induced=True)
         return f"{text}\n{RULE}" if task else text
 
@@ -105,8 +105,8 @@ class PeerWriter:
         return Random(fraction(str(self.world.seed), "peer", *parts))
 
 
-def _tagged(found: Iterable[Finding]) -> str:
-    return "lacks, or is about, " + "; ".join(f"[{skill}] in the {task}" for task, skill in found)
+def _tagged(findings: Iterable[Finding]) -> str:
+    return "lacks, or is about, " + "; ".join(f"[{skill}] in the {task}" for task, skill in findings)
 
 
 def _findings(text: str) -> list[Finding]:

@@ -73,11 +73,11 @@ def optimize(
         optimizer.zero_grad()
         textgrad.sum([_loss(forward, system, prompts[name], example) for name, example in batch]).backward(backward)
         optimizer.step()
-        found = _right(models, system, prompts, validation)
-        if found < best:
+        score = _right(models, system, prompts, validation)
+        if score < best:
             for variable, value in zip(touched, before, strict=True):
                 variable.set_value(value)
-        best = max(best, found)
+        best = max(best, score)
     texts = {name: as_user_prompt(variable.value) for name, variable in prompts.items()}
     return {SYSTEM: system.value, **texts}, models
 

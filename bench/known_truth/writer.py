@@ -123,14 +123,14 @@ class Writer:
         task = "" if for_all else next(task for task in self.world.own if task in text)
         return compose(skills, rng, task=task, induced="<pair>" in text)
 
-    def rewrite(self, text: str, parent: str, rng: Random, *, most: int = NEW) -> list[str]:
+    def rewrite(self, text: str, parent: str, rng: Random, *, limit: int = NEW) -> list[str]:
         """Keep most of the prompt, take up what was found most often."""
         counts = Counter(re.findall(r"\[(\w+)\]", text))
         names = sorted(counts, key=lambda name: (-counts[name], rng.random()))
         kept = [skill for skill in _named(parent) if rng.random() < KEEPS]
         new = [name for name in names if name in CATALOGUE and name not in kept]
         idea = [self._idea(parent, rng)] if rng.random() < WANDERS else []
-        return [*kept, *new[:most], *idea]
+        return [*kept, *new[:limit], *idea]
 
     def _reflect(self, text: str, rng: Random, *, for_all: bool) -> list[str]:
         """A diagnosis and a rewriting in one call."""

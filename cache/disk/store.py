@@ -54,10 +54,10 @@ class DiskStore(BatchedStore):
 
     async def _fetch(self, keys: Sequence[str]) -> list[tuple[str, bytes | BadRecord]]:
         with explained(self._folder):
-            found = self._reader.by_keys(keys)
+            records = self._reader.by_keys(keys)
             for some in self._reader.neighbours(used=self._memory_hits):
                 self._recent.add_many(some)
-        return found
+        return records
 
     async def _commit(self, items: Items) -> Sequence[Before]:
         with explained(self._folder):

@@ -114,7 +114,7 @@ async def judge_labelled(
         task=loaded.name,
         labelled=labelled,
         outcomes=outcomes,
-        agreed=agreement(pairs, step=1 / (len(judge.form.worth) - 1)) if pairs else None,
+        agreed=agreement(pairs, step=1 / (len(judge.form.grades) - 1)) if pairs else None,
         usage=account.statistics(),
     )
 
@@ -156,8 +156,8 @@ def _read(row: Row, spec: TaskSpec, task: Task, judge: Judge) -> Labelled:
 def _score(row: Row, judge: Judge) -> float:
     """A label on the judge's scale; beside another answer 1, 0.5 or 0."""
     said = text_in(row, SCORE).strip().casefold()
-    worth = {"1": 1.0, "0.5": 0.5, "0": 0.0} if judge.against else judge.form.worth
-    points = {name.casefold(): value for name, value in worth.items()}
+    grades = {"1": 1.0, "0.5": 0.5, "0": 0.0} if judge.against else judge.form.grades
+    points = {name.casefold(): value for name, value in grades.items()}
     if said not in points:
         raise TaskError(f"{row.where}: column {SCORE!r} is {said!r}; it must be one of {', '.join(points)}")
     return points[said]

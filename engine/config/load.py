@@ -166,8 +166,8 @@ def _whose(fault: ErrorDetails, raw: Mapping[str, Any]) -> str:
 def _explain(fault: ErrorDetails, table: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in fault["loc"] if not _is_branch_label(part))
     if fault["type"] == "extra_forbidden":
-        unknown, known = str(fault["loc"][-1]), _known_keys(fault["loc"][:-1], table)
-        return f"{key}: unknown key{_elsewhere(unknown, fault['loc'], table) or nearest(unknown, known)}"
+        unknown, keys = str(fault["loc"][-1]), _known_keys(fault["loc"][:-1], table)
+        return f"{key}: unknown key{_elsewhere(unknown, fault['loc'], table) or nearest(unknown, keys)}"
     if fault["type"] == "missing":
         return f"{key}: is missing"
     message = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))

@@ -23,12 +23,14 @@ class UnknownDomain(ValueError):
 
 def find_domains(names: Iterable[str]) -> tuple[Domain, ...]:
     """The domains of these names, each once; "all" stands for the paper's five. Raises `UnknownDomain`."""
-    known = {**domains(), **own_domains()}
+    by_name = {**domains(), **own_domains()}
     chosen: dict[str, Domain] = {}
     for name in names:
-        if name != ALL and name not in known:
-            raise UnknownDomain(f"there is no domain '{name}'{nearest(name, known)}; known: {', '.join(known)}, {ALL}")
-        chosen.update(domains() if name == ALL else {name: known[name]})
+        if name != ALL and name not in by_name:
+            raise UnknownDomain(
+                f"there is no domain '{name}'{nearest(name, by_name)}; known: {', '.join(by_name)}, {ALL}"
+            )
+        chosen.update(domains() if name == ALL else {name: by_name[name]})
     return tuple(chosen.values())
 
 

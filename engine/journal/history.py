@@ -61,8 +61,8 @@ class Proposed:
         task: "" for a system prompt.
         parent: the prompt it was to improve on.
         score: of the candidate scored in full, None if it was not.
-        fate: "kept" (selected), "passed over", "dropped" (rejected before it was scored in full), or why there is none;
-            "" while its round goes on.
+        outcome: "kept" (selected), "passed over", "dropped" (rejected before it was scored in full), or why there is
+            none; "" while its round goes on.
         why: of one that was dropped, the reason.
         steps: what the optimizer said on the way to it, by step, in order.
     """
@@ -73,7 +73,7 @@ class Proposed:
     text: str
     parent: str
     score: float | None = None
-    fate: str = ""
+    outcome: str = ""
     why: str = ""
     steps: tuple[tuple[str, str], ...] = ()
 
@@ -88,14 +88,14 @@ class Proposed:
             task=task,
             text=text,
             parent=parent,
-            fate=event.none or "",
+            outcome=event.none or "",
             steps=tuple(step for step in steps if step[1] != text),
         )
 
     def selected_from(self, kept: Sequence[str], *, dropped: bool) -> "Proposed":
-        """With its fate, now that its round has selected."""
+        """With its outcome, now that its round has selected."""
         lost = "dropped" if dropped and self.score is None else "passed over"
-        return replace(self, fate=self.fate or ("kept" if self.text in kept else lost))
+        return replace(self, outcome=self.outcome or ("kept" if self.text in kept else lost))
 
 
 class History:
@@ -176,7 +176,7 @@ class History:
         return tuple(Point.of(*point, weights) for point in self._points)
 
     def proposals(self, first: Mapping[str, str]) -> tuple[Proposed, ...]:
-        """Every proposal with its parent and its fate, round by round; those not selected from yet come last.
+        """Every proposal with its parent and its outcome, round by round; those not selected from yet come last.
 
         `first` are the prompts that the run started from: the user prompts by task, and "" the system prompt.
         """
@@ -220,7 +220,7 @@ class History:
             self._inner = None
 
     def _close(self, event: Select, below: str) -> None:
-        """The proposals of a round have their fate, and what was scored there is of no more use."""
+        """The proposals of a round have their outcome, and what was scored there is of no more use."""
         for at in [at for at in self._open if at.startswith(below)]:
             proposed = replace(self._open.pop(at), score=self._scores.get(at), why=self._dropped.get(at, ""))
             self._done.append(proposed.selected_from(event.prompts, dropped=at in self._dropped))

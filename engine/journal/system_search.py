@@ -16,7 +16,7 @@ class Guarded:
         address: the candidate's.
         guard: the task's name.
         reach, floor: the most that it scored or could still score there, and what it had to; 0 to 1.
-        worth: its score on the source tasks, or the best that this could still have come to.
+        value: its score on the source tasks, or the best that this could still have come to.
         complete: whether it was scored to the end, so that both are what it scored.
         against: the score of what its round selected; None while the round goes on.
     """
@@ -25,14 +25,14 @@ class Guarded:
     guard: str
     reach: float
     floor: float
-    worth: float
+    value: float
     complete: bool
     against: float | None = None
 
     @property
     def better(self) -> bool:
         """Whether it might have been selected without the guard."""
-        return self.against is not None and self.worth > self.against
+        return self.against is not None and self.value > self.against
 
     @property
     def sentence(self) -> str:
@@ -40,7 +40,7 @@ class Guarded:
         most, selected = ("", "scored") if self.complete else (" at most", "could have come to")
         against = "" if self.against is None else f", where {self.against:.1%} was selected"
         return (
-            f"{self.address} {selected} {self.worth:.1%}{most}{against}, but {self.reach:.1%}{most} on guard "
+            f"{self.address} {selected} {self.value:.1%}{most}{against}, but {self.reach:.1%}{most} on guard "
             f"'{self.guard}', whose floor is {self.floor:.1%}"
         )
 
@@ -88,7 +88,7 @@ class SystemSearch:
         told = f"Refused by a guard: {len(self.guarded)} of {self.tried} system prompts tried ({by})"
         if not better:
             return f"{told}; none of them would have been selected without."
-        best = max(better, key=lambda lost: lost.worth - (lost.against or 0.0))
+        best = max(better, key=lambda lost: lost.value - (lost.against or 0.0))
         return f"{told}; {len(better)} of them might have been selected without: {best.sentence}."
 
     @property
@@ -185,6 +185,6 @@ def _guarded(event: Rejected | Candidate, *, complete: bool) -> Guarded:
         guard=event.guard or "",
         reach=event.reach or 0.0,
         floor=event.floor or 0.0,
-        worth=event.bound or 0.0,
+        value=event.bound or 0.0,
         complete=complete,
     )

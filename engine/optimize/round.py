@@ -19,8 +19,8 @@ from metaspo.engine.optimize.search_round import RoundSearchContext
 from metaspo.engine.optimize.train_calls import TrainCells
 from metaspo.engine.runtime.optimizer import Unanswered
 from metaspo.engine.selection.objective import KeepBest, ScoredPrompt, mean, start_of
-from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Contest
-from metaspo.engine.selection.races import open_contest
+from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Pruner
+from metaspo.engine.selection.races import make_pruner
 from metaspo.engine.strategies import NoProposal, Proposal, Proposer, Tried
 
 Gather = Callable[[Iterable[Coroutine[Any, Any, None]]], Coroutine[Any, Any, list[None]]]
@@ -47,14 +47,14 @@ class Round:
         self._nodes = setup.all_nodes
         self._starts = setup.starts
         self._gate = CacheFirstGate(candidates)
-        self._contest = self._open_contest()
+        self._pruner = self._make_pruner()
 
-    def _open_contest(self) -> Contest:
+    def _make_pruner(self) -> Pruner:
         setup = self.setup
         if not setup.pruned:
-            return Contest(self.best, objective=setup.objective, exact=False)
+            return Pruner(self.best, objective=setup.objective, exact=False)
         tasks, winners = [node.task for node in self._nodes], min(setup.keep, self.candidates)
-        return open_contest(
+        return make_pruner(
             setup.context,
             setup.address,
             tasks,
@@ -78,17 +78,17 @@ class Round:
     def _outcome(self, number: int) -> Tried:
         prompt, kept = self.prompts[number], self.best.kept()
         score = next((scored.value for scored in kept if scored.prompt == prompt), None)
-        gate = None if score is not None else self._contest.at_gate(number)
+        gate = None if score is not None else self._pruner.at_gate(number)
         objective = self.setup.objective
         full = len(kept) == self.setup.keep and score is None and gate is None and not objective.floors
-        most = mean([kept[-1].worth + objective.penalty * len(prompt)]) if full else None
-        return Tried(prompt, score=score, gate=gate, at_most=most)
+        upper_bound = mean([kept[-1].net_value + objective.penalty * len(prompt)]) if full else None
+        return Tried(prompt, score=score, gate=gate, at_most=upper_bound)
 
     @property
     def complete(self) -> list[ScoredPrompt | None]:
         """The candidates by number; None for one that was dropped, or never was."""
         numbers = range(1, self.candidates + 1)
-        return [None if self._contest.has_lost(number) else self.scored.get(number) for number in numbers]
+        return [None if self._pruner.has_lost(number) else self.scored.get(number) for number in numbers]
 
     async def candidate(self, number: int, proposal: Proposal) -> None:
         """From the proposal to the end, whichever it is."""
@@ -96,13 +96,13 @@ class Round:
         scored = None if prompt is None else await self._score(number, prompt)
         if scored is not None:
             self.scored[number] = scored
-        self._contest.ended(number, scored)
+        self._pruner.ended(number, scored)
         self._gate.done(number)
 
     def note_selection(self, chosen: events.Select) -> tuple[str, ...]:
         """Journal what was selected; the addresses of the candidates that statistics alone have dropped."""
-        raced_out = self._contest.raced_out()
-        event = replace(chosen, raced_out=raced_out) if self._contest.raced else chosen
+        raced_out = self._pruner.raced_out()
+        event = replace(chosen, raced_out=raced_out) if self._pruner.raced else chosen
         self.setup.context.note_spending()
         self.setup.context.journal.write(event)
         return tuple(self._address(number) for number in raced_out)
@@ -133,7 +133,7 @@ class Round:
         run = self._enter(number, prompt)
         cards = await run.score()
         if cards is None:
-            context.journal.write(replace(self._contest.rejection(number), address=address, unasked=run.missing))
+            context.journal.write(replace(self._pruner.rejection(number), address=address, unasked=run.missing))
             context.observer.calls_done(base_calls=run.missing)
             return None
         scored = None if objective.violation(cards) else objective.scored(number, prompt, cards)
@@ -155,7 +155,7 @@ class Round:
         """Once all have ended, count for candidates that did not pass a gate what they were asked, and no more."""
         asked = TrainCells()
         for number, prompt in self.prompts.items():
-            asked |= self._cells(prompt, self._contest.rows_asked(number))
+            asked |= self._cells(prompt, self._pruner.rows_asked(number))
         self.setup.calls.give_back(self._admitted - asked)
 
     def _cells(self, prompt: str, rows: Sequence[Sequence[int]] | None = None) -> TrainCells:
@@ -177,13 +177,13 @@ class Round:
             )
             for node in self._nodes
         ]
-        self._contest.enter(number, prompt, evaluations)
+        self._pruner.enter(number, prompt, evaluations)
         first = [self.setup.priority(number, node=node) for node in self._nodes]
         return CandidateRun(
             number=number,
             evaluations=evaluations,
-            stages=self._contest.stages(number, start_of(self._starts, number).cards, first),
-            contest=self._contest,
+            stages=self._pruner.stages(number, start_of(self._starts, number).cards, first),
+            pruner=self._pruner,
             gate=self._gate,
         )
 

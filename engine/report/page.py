@@ -66,7 +66,7 @@ class Entry:
     """A text that is folded away until it is asked for."""
 
     title: str
-    fate: str
+    outcome: str
     kept: bool
     spans: tuple[Span, ...]
 

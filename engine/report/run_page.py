@@ -168,7 +168,7 @@ def _took(data: Data) -> Section | None:
 
 def _curves(points: Sequence[Point], proposals: Sequence[Proposed]) -> tuple[Picture, ...]:
     tried = [
-        (len(each.text), each.score, each.fate == "kept")
+        (len(each.text), each.score, each.outcome == "kept")
         for each in proposals
         if each.level == "system" and each.score is not None
     ]
@@ -187,7 +187,7 @@ def _way_to(result: RunResult, proposals: Sequence[Proposed]) -> Section:
 
 def _lineage(result: RunResult, proposals: Sequence[Proposed]) -> list[Proposed]:
     """The system prompts on the way from the first to the last, each the parent of the next."""
-    kept = {each.text: each for each in proposals if each.level == "system" and each.fate == "kept"}
+    kept = {each.text: each for each in proposals if each.level == "system" and each.outcome == "kept"}
     chain, text = [], result.system_prompt
     while text != result.first_system_prompt and text in kept:
         chain.append(kept.pop(text))
@@ -210,7 +210,7 @@ def _made_of(run: RunDirectory, result: RunResult, config: Mapping[str, Any]) ->
         ("train calls", f"{result.train_calls:,}"),
     )
     text = orjson.dumps(config, option=orjson.OPT_INDENT_2).decode()
-    whole = Entry(title="the whole config", fate="", kept=False, spans=changed_prompt("", text, text).spans)
+    whole = Entry(title="the whole config", outcome="", kept=False, spans=changed_prompt("", text, text).spans)
     return Section(title="How it was made", tables=(TextTable(columns=(), rows=facts),), entries=(whole,))
 
 
@@ -229,10 +229,10 @@ def _final_prompts(result: RunResult, first: Mapping[str, str]) -> tuple[Prompt,
 
 
 def _entry(proposed: Proposed) -> Entry:
-    fate = proposed.fate if proposed.score is None else f"{proposed.fate}, {proposed.score:.1%}"
+    outcome = proposed.outcome if proposed.score is None else f"{proposed.outcome}, {proposed.score:.1%}"
     return Entry(
         title=Address.parse(proposed.address).words,
-        fate=fate,
-        kept=proposed.fate == "kept",
+        outcome=outcome,
+        kept=proposed.outcome == "kept",
         spans=changed_prompt("", proposed.parent, proposed.text).spans if proposed.text else (),
     )

@@ -89,6 +89,6 @@ def _prompts(study: Study) -> list[Entry]:
             cell = f"{result.domain} seed {result.seed}".strip()
             cells.setdefault((method, first, result.system_prompt), []).append(cell)
     return [
-        Entry(title=method, fate=", ".join(places), kept=False, spans=changed_prompt(method, first, prompt).spans)
+        Entry(title=method, outcome=", ".join(places), kept=False, spans=changed_prompt(method, first, prompt).spans)
         for (method, first, prompt), places in cells.items()
     ]

@@ -16,13 +16,13 @@ from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.journal.events import Rejected
 from metaspo.engine.runtime.priorities import node_by_node
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt, mean, refusal_so_far, start_of
-from metaspo.engine.selection.pruning import Contest, Stage, hard_and_easy
+from metaspo.engine.selection.pruning import Pruner, Stage, hard_and_easy
 from metaspo.scheduling import Priority
 
 BEST = 1.0  # grade
 
 
-class Gate(Contest):
+class Gate(Pruner):
     """A round with a gate; with `exact` bounds drop candidates, too.
 
     Args:

@@ -38,14 +38,14 @@ class ScoredPrompt:
     penalty: float = 0.0
 
     @property
-    def worth(self) -> float:
+    def net_value(self) -> float:
         """What is compared: the value less the penalty."""
         return mean([self.value - self.penalty])
 
     @property
     def rank(self) -> Rank:
         """What it is kept by."""
-        return -self.worth, self.length, self.position
+        return -self.net_value, self.length, self.position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

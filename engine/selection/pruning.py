@@ -43,7 +43,7 @@ class CacheFirstGate:
         await self._all_done.wait()
 
 
-class Contest:
+class Pruner:
     """How a round's candidates are dropped and move the bar for each other: here by exact bounds, or not at all.
 
     Args:
@@ -138,7 +138,7 @@ class CandidateRun:
     number: int
     evaluations: Sequence[Evaluation]
     stages: Sequence[Stage]
-    contest: Contest
+    pruner: Pruner
     gate: CacheFirstGate
 
     @property
@@ -149,12 +149,12 @@ class CandidateRun:
     @property
     def pruned(self) -> bool:
         """Whether it is out, for any reason."""
-        contest, number = self.contest, self.number
-        return contest.has_lost(number) or contest.cannot_win(number) or bool(contest.violation(number))
+        pruner, number = self.pruner, self.number
+        return pruner.has_lost(number) or pruner.cannot_win(number) or bool(pruner.violation(number))
 
     async def score(self) -> list[Scorecard] | None:
         """The cards; None once it is out. Scored in full it is out by a race alone: the selection decides the rest."""
-        if self.contest.watched:
+        if self.pruner.watched:
             await self.answer_from_cache()
             if self.missing:
                 self.gate.done(self.number)
@@ -162,7 +162,7 @@ class CandidateRun:
                 await self.ask_until_pruned()
         else:
             await self._ask()
-        if self.missing or self.contest.has_lost(self.number):
+        if self.missing or self.pruner.has_lost(self.number):
             return None
         return [evaluation.card() for evaluation in self.evaluations]
 
@@ -170,14 +170,14 @@ class CandidateRun:
         """Take what the cache has; calls nothing."""
         for evaluation in self.evaluations:
             await evaluation.recall()
-        self.contest.on_answers(self.number)
+        self.pruner.on_answers(self.number)
 
     async def ask_until_pruned(self) -> None:
         """Ask for what is missing, until nothing is or the candidate is out."""
         with anyio.CancelScope() as asking:
 
             def on_answers() -> None:
-                self.contest.on_answers(self.number)
+                self.pruner.on_answers(self.number)
                 if self.pruned:
                     asking.cancel()
 

@@ -30,7 +30,7 @@ from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.priorities import staggered
 from metaspo.engine.selection.gate import Gate
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
-from metaspo.engine.selection.pruning import Contest, Stage
+from metaspo.engine.selection.pruning import Pruner, Stage
 from metaspo.engine.selection.race import Race, RaceDesign, Rows
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Priority
@@ -39,7 +39,7 @@ MIN_ROWS = 150  # below, exact bounds and the hard rows first need no more calls
 LEAD = 1 / 6  # of the rows: how far a candidate is ahead of the next one, if the server keeps up with neither
 
 
-class Races(Contest):
+class Races(Pruner):
     """A raced round; with `exact` bounds drop candidates, too. Candidates have numbers from 1, and each of them ends.
 
     Attributes:
@@ -141,7 +141,7 @@ class Races(Contest):
         race.go_on()
 
 
-def open_contest(
+def make_pruner(
     context: RunContext,
     address: str,
     tasks: Sequence[Task],
@@ -151,7 +151,7 @@ def open_contest(
     winners: int,
     starts: Sequence[ScoredPrompt],
     gate: int = 0,
-) -> Contest:
+) -> Pruner:
     """How a round drops its candidates, as the config says; why it is not raced where it should be is in the journal.
 
     Args:
@@ -166,7 +166,7 @@ def open_contest(
         return Gate(best, objective=objective, exact=exact, starts=starts, rows=gate, seed=config.seed, address=address)
     design = design_race(context, address, tasks, winners=winners, penalized=objective.penalty > 0)
     if design is None:
-        return Contest(best, objective=objective, exact=config.early_rejection)
+        return Pruner(best, objective=objective, exact=config.early_rejection)
     return Races(design, best, objective=objective, exact=config.early_rejection)
 
 

@@ -66,11 +66,11 @@ def _kappa(table: "NDArray[np.float64]", times: "NDArray[np.float64]") -> "NDArr
     """By draw, each of which holds an answer so many times; nan where all grades of a draw are one."""
     import numpy as np
 
-    one, other = table.T
+    first, second = table.T
     whole = times.sum(axis=1)
-    mean_one, mean_other = times @ one / whole, times @ other / whole
-    apart = times @ (one - other) ** 2 / whole
-    by_chance = times @ one**2 / whole + times @ other**2 / whole - 2 * mean_one * mean_other
+    mean_first, mean_second = times @ first / whole, times @ second / whole
+    apart = times @ (first - second) ** 2 / whole
+    by_chance = times @ first**2 / whole + times @ second**2 / whole - 2 * mean_first * mean_second
     by_chance = np.where(by_chance > 1e-12, by_chance, np.nan)
     kappa: NDArray[np.float64] = 1 - apart / by_chance
     return kappa

@@ -19,7 +19,7 @@ from metaspo.engine.strategies.meta_prompts import Level, ending_with, join_bloc
 from metaspo.engine.strategies.named_prompts import bare
 from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext
 from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
-from metaspo.engine.strategies.selection import bandit_ranking, most_calls
+from metaspo.engine.strategies.selection import bandit_ranking, max_calls_of_ranking
 from metaspo.engine.strategies.texts import messages, text
 from metaspo.engine.tasks.base import PLACEHOLDER, Example
 from metaspo.engine.tasks.named_prompts import NamedPrompts, PromptForm, slots_in
@@ -74,7 +74,7 @@ class Ape:
         base = (induced + varied) * size.rows
         if self.select == "ucb":
             sizes = [induced + self.top * self.variations * rounds for rounds in range(self.resample + 1)]
-            base = min(base, sum(most_calls(size, prompts=prompts, policy=self._policy) for prompts in sizes))
+            base = min(base, sum(max_calls_of_ranking(size, prompts=prompts, policy=self._policy) for prompts in sizes))
         return CallBound(base=base, optimizer=induced + varied)
 
     async def search(self, context: SearchContext, /) -> Sequence[str]:

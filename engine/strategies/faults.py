@@ -78,8 +78,8 @@ def fault_in(
         return "the prompt is a refusal"
     if ANNOUNCED.match(prompt.translate(_APOSTROPHES)):
         return "the prompt begins with words about itself"
-    known = "\n".join((parent, *beside, *(example.question for example in examples)))
-    if left := next((place for place in dict.fromkeys(open_places(prompt)) if place not in known), ""):
+    familiar = "\n".join((parent, *beside, *(example.question for example in examples)))
+    if left := next((place for place in dict.fromkeys(open_places(prompt)) if place not in familiar), ""):
         return f"the prompt has places that are not filled in: {left}"
     if _is_fenced(prompt) and not _is_fenced(parent):
         return "the prompt stands in a fence"

@@ -43,7 +43,7 @@ DRAWS: Final = 10  # of a minibatch in which something is wrong
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class FrontPrompt:
     """A prompt of the front, and on how many examples nobody does better."""
 
     trial: Trial
@@ -160,7 +160,7 @@ class Gepa:
         return next(iter(await context.score(f"{step}/score", [prompt])), None)
 
 
-def front(pool: Sequence[Trial]) -> list[Standing]:
+def front(pool: Sequence[Trial]) -> list[FrontPrompt]:
     """The prompts that are best on some example and that others do not replace on all of these, in the pool's order.
 
     Those that score worst are looked at first, ties from the end of the pool.
@@ -174,12 +174,12 @@ def front(pool: Sequence[Trial]) -> list[Standing]:
         if all(len(those) > 1 for those in best if number in those):
             best = [those - {number} for those in best]
     counts = [sum(number in those for those in best) for number in range(len(pool))]
-    return [Standing(trial, count) for trial, count in zip(pool, counts, strict=True) if count]
+    return [FrontPrompt(trial, count) for trial, count in zip(pool, counts, strict=True) if count]
 
 
-def drawn(standings: Sequence[Standing], *, rng: Random) -> Trial:
+def drawn(prompts: Sequence[FrontPrompt], *, rng: Random) -> Trial:
     """One of them, in proportion to the examples that it is best on."""
-    return rng.choices([standing.trial for standing in standings], [standing.best_on for standing in standings])[0]
+    return rng.choices([each.trial for each in prompts], [each.best_on for each in prompts])[0]
 
 
 def _alone(trial: Trial, other: Trial) -> int:

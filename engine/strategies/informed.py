@@ -162,15 +162,15 @@ def _telling(texts: Texts, level: Level, read: Callable[[str], str]) -> Callable
 def _others(context: CandidateContext, tasks: Sequence[TaskView], level: Level, parent: str) -> list[Tried]:
     """The last prompts that were tried, each once, without the present one."""
     beaten = tasks[0].beaten if level == "user" else ()
-    known = {tried.prompt: tried for tried in (*beaten, *context.tried) if tried.prompt != parent}
-    return [*known.values()][-TRIED:]
+    by_prompt = {tried.prompt: tried for tried in (*beaten, *context.tried) if tried.prompt != parent}
+    return [*by_prompt.values()][-TRIED:]
 
 
 def _tried(texts: Texts, level: Level, tried: Tried) -> str:
     """A prompt that was tried, and what came of it."""
     scores = {"kept": tried.score, "gate": tried.gate, "at_most": tried.at_most, "unshared": tried.unshared}
-    known = [(name, f"{score:.0%}") for name, score in scores.items() if score is not None]
-    name, score = next(iter(known), ("not_kept", ""))
+    outcomes = [(name, f"{score:.0%}") for name, score in scores.items() if score is not None]
+    name, score = next(iter(outcomes), ("not_kept", ""))
     slots = {"outcome": texts.text("outcomes", name, {"score": score}), "prompt": tried.prompt}
     return texts.text(level, "attempt", slots)
 
@@ -219,7 +219,7 @@ def _right_too(texts: Texts, task: TaskView, level: Level, *, named: Set[str], l
     right = Counter(answer for example in _right_examples(task) for answer in set(example.answers) & named)
     return [
         texts.text(level, "right_too", {"right": answer, "count": str(count), "all": str(labels[answer])})
-        for answer, count in sorted(right.most_common(COUNTED), key=lambda one: (-one[1], one[0]))
+        for answer, count in sorted(right.most_common(COUNTED), key=lambda pair: (-pair[1], pair[0]))
     ]
 
 

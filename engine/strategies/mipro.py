@@ -63,11 +63,11 @@ class Pieces:
     def take_apart(self, prompt: str) -> Combination:
         """The combination that makes the prompt; what is new in it becomes a piece."""
         instruction, shown = _split(prompt, self.level)
-        return self.place(instruction), _place(self.sets, shown)
+        return self.position(instruction), _position(self.sets, shown)
 
-    def place(self, instruction: str) -> int:
+    def position(self, instruction: str) -> int:
         """Where the instruction is, at the end if it is new."""
-        return _place(self.instructions, instruction)
+        return _position(self.instructions, instruction)
 
     def write(self, combination: Combination) -> str:
         """The prompt that a combination makes."""
@@ -126,9 +126,9 @@ class Mipro:
         pieces = Pieces(context.level)
         first = {pieces.take_apart(trial.prompt): trial for trial in context.first}
         for number in range(1, self.sets + 1):
-            _place(pieces.sets, self._demonstrations(context, number))
+            _position(pieces.sets, self._demonstrations(context, number))
         for instruction in await self._propose(context, pieces):
-            pieces.place(instruction)
+            pieces.position(instruction)
         scored = await self._combine(context, pieces, first)
         return new_prompts(context, [trial.prompt for trial in ranked(scored)])
 
@@ -174,9 +174,11 @@ class Mipro:
         rows = context.sample(step, per_task=share(self.seen, len(context.tasks)))
         return join_blocks(
             [
-                text("mipro", context.level, "pair", {"question": one.asked, "answers": " or ".join(one.answers)})
+                text(
+                    "mipro", context.level, "pair", {"question": example.asked, "answers": " or ".join(example.answers)}
+                )
                 for task, places in zip(context.tasks, rows, strict=True)
-                for one in (task.train[row] for row in places)
+                for example in (task.train[row] for row in places)
             ]
         )
 
@@ -200,9 +202,9 @@ class Mipro:
             surrogate.tell(tried[0].score if tried else None)
             if tried:
                 means.setdefault(combination, []).append(tried[0].score)
-            left = [one for one in means if one not in full]
+            left = [combination for combination in means if combination not in full]
             if left and (number % self.full_every == 0 or number == self.trials):
-                best = max(left, key=lambda one: fmean(means[one]))
+                best = max(left, key=lambda combination: fmean(means[combination]))
                 full.add(best)
                 for trial in await context.score(f"{step}/score", [pieces.write(best)]):
                     scored[best] = trial
@@ -221,7 +223,7 @@ def _split(prompt: str, level: Level) -> tuple[str, Demonstrations]:
     return instruction, shown
 
 
-def _place(pieces: list[T], piece: T) -> int:
+def _position(pieces: list[T], piece: T) -> int:
     if piece not in pieces:
         pieces.append(piece)
     return pieces.index(piece)

@@ -255,7 +255,7 @@ class OneOf:
 
     def _alike(self, prompts: Sequence[P]) -> list[P]:
         """Those that differ from the parent in nothing else."""
-        return [one for one in prompts if self.whole(self._shown(one.prompt)) == one.prompt]
+        return [each for each in prompts if self.whole(self._shown(each.prompt)) == each.prompt]
 
     def _step(self, step: str) -> str:
         return f"prompt={self.name}/{step}"

@@ -14,7 +14,7 @@ from metaspo.engine.strategies.bandits import Policy, SuccessiveHalving, Success
 from metaspo.engine.strategies.meta_prompts import Level, failure_block, join_blocks, read_analysis
 from metaspo.engine.strategies.search import CallBound, RoundSize, Rows, SearchContext, Trial, WrongAnswer
 from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
-from metaspo.engine.strategies.selection import bandit_ranking, most_calls, share
+from metaspo.engine.strategies.selection import bandit_ranking, max_calls_of_ranking, share
 from metaspo.engine.strategies.texts import messages
 
 ERRORS = 16  # on how many a parent's new prompts are compared
@@ -95,7 +95,7 @@ class ProTeGi:
                 base += parents * size.batch(share(self.minibatch, size.tasks))
             prompts = parents * (new + 1)
             if self.select != "full":
-                base += most_calls(size, prompts=prompts, policy=self._policy)
+                base += max_calls_of_ranking(size, prompts=prompts, policy=self._policy)
             parents = min(self.beam, prompts)
         return CallBound(base=everything if self.select == "full" else min(base, everything), optimizer=optimizer)
 

@@ -28,7 +28,7 @@ async def bandit_ranking(context: SearchContext, step: str, prompts: Sequence[st
     return [prompts[arm] for arm in policy.ranking()]
 
 
-def most_calls(size: RoundSize, *, prompts: int, policy: Callable[[int], Policy]) -> int:
+def max_calls_of_ranking(size: RoundSize, *, prompts: int, policy: Callable[[int], Policy]) -> int:
     """The most calls that `bandit_ranking` makes for up to `prompts` prompts; `policy` makes one for so many."""
     return max((_calls(size, policy(count)) for count in range(1, prompts + 1)), default=0)
 

@@ -132,7 +132,7 @@ def _by_prompt(study: Study, method: str) -> PromptScores:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CurveUnit:
     """Where a curve stands: its task (with its domain), that task's test questions and weight, the seed."""
 
     task: str
@@ -141,7 +141,7 @@ class Place:
     weight: float
 
 
-Curves = Sequence[tuple[Place, Curve]]
+Curves = Sequence[tuple[CurveUnit, Curve]]
 
 
 def adaptation(study: Study, method: str) -> dict[int, list[float]]:
@@ -155,14 +155,14 @@ def curves_by_size(study: Study, method: str) -> dict[int, Curves]:
     A size is that of the task with the most examples: where a task has fewer, its curve is on all that it has. A curve
     with a test that nothing was answered in is left out.
     """
-    asked: dict[int, list[tuple[Place, Curve]]] = {}
+    asked: dict[int, list[tuple[CurveUnit, Curve]]] = {}
     for cell, result in study.of_method(method):
         tasks = {task.name: task for task in cell.prepared.tasks}
         seen: Counter[str] = Counter()
         for curve in result.adapted:
             task = tasks[curve.task]
             questions = [example.content for example in task.test]
-            task_seed = Place(f"{result.domain}/{task.name}", result.seed, questions, task.weight)
+            task_seed = CurveUnit(f"{result.domain}/{task.name}", result.seed, questions, task.weight)
             if all(point.test.score is not None for point in curve.points):
                 asked.setdefault(seen[curve.task], []).append((task_seed, curve))
             seen[curve.task] += 1

@@ -32,12 +32,12 @@ def check_fixed(methods: Sequence[Method]) -> None:
 
 def check_searching(runs: Iterable[tuple[Method, Prepared]]) -> None:
     """Raises `ConfigError` where two methods, of one seed and domain, are the same run."""
-    known: dict[object, str] = {}
+    names: dict[object, str] = {}
     for each, prepared in runs:
         if each.fixed or each.drawn:  # other seeds may draw other tasks
             continue
         tasks = tuple((task.name, task.role) for task in prepared.tasks)
-        same = known.setdefault((prepared.config.model_dump_json(exclude={"name"}), tasks), each.name)
+        same = names.setdefault((prepared.config.model_dump_json(exclude={"name"}), tasks), each.name)
         if same != each.name:
             raise ConfigError(
                 f"method '{each.name}': is the same run as '{same}', and could not differ from it; leave one out"

@@ -101,10 +101,10 @@ def first_passage(
         return None
     compared = [(number, compare(rows, goal)) for number, rows in sorted(scores.items())]
     return Needed(
-        count=next((number for number, one in compared if one.difference > -EQUAL), inf),
+        count=next((number for number, pair in compared if pair.difference > -EQUAL), inf),
         of=of,
-        low=next((number for number, one in compared if one.interval.high >= 0), inf),
-        high=next((number for number, one in compared if one.interval.low >= 0), inf),
+        low=next((number for number, pair in compared if pair.interval.high >= 0), inf),
+        high=next((number for number, pair in compared if pair.interval.low >= 0), inf),
     )
 
 

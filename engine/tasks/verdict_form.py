@@ -39,7 +39,7 @@ class Form:
     """The form of a verdict: which key holds it, what it may say and what that is worth, whether reasons go along."""
 
     key: Literal["score", "better"]
-    worth: Mapping[str, float]
+    grades: Mapping[str, float]
     choices: str
     numbers: bool = False
     reasons: bool = True
@@ -59,7 +59,7 @@ class Form:
     @property
     def response_format(self) -> dict[str, Any]:
         """The same as a JSON schema, for servers that can hold a model to one."""
-        values: list[str] | list[int] = list(map(int, self.worth)) if self.numbers else list(self.worth)
+        values: list[str] | list[int] = list(map(int, self.grades)) if self.numbers else list(self.grades)
         fields: dict[str, Any] = {"reasons": {"type": "string"}} if self.reasons else {}
         fields[self.key] = {"type": "integer" if self.numbers else "string", "enum": values}
         schema = {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}
@@ -75,15 +75,15 @@ class Form:
         said: dict[str, Any] = orjson.loads(written) if written else {}
         fields = {name.casefold(): value for name, value in said.items()}
         if self.key in fields:
-            worth = self._worth(fields[self.key])
+            grade = self._grade(fields[self.key])
         else:
-            worth = self._worth_at(_CUT, text) if cut else self._worth_in_prose(text)
-        if worth is None:
+            grade = self._grade_at(_CUT, text) if cut else self._grade_in_prose(text)
+        if grade is None:
             return None
         reasons = fields.get("reasons", fields.get("reason", ""))
-        return Verdict(worth, reasons if isinstance(reasons, str) and reasons else "" if said else text.strip())
+        return Verdict(grade, reasons if isinstance(reasons, str) and reasons else "" if said else text.strip())
 
-    def _worth(self, value: object) -> float | None:
+    def _grade(self, value: object) -> float | None:
         """Of a value that is a label and nothing else; of numbers also "4/5", where 5 is the scale's end."""
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             return None
@@ -93,35 +93,35 @@ class Form:
         if self.key == "better":
             said = _ANSWER.sub("", said)
         elif self.numbers and (fraction := _FRACTION.fullmatch(said)):
-            said = fraction[1] if fraction[2] in (None, str(len(self.worth))) else ""
-        return {name.strip().casefold(): worth for name, worth in self.worth.items()}.get(said)
+            said = fraction[1] if fraction[2] in (None, str(len(self.grades))) else ""
+        return {name.strip().casefold(): grade for name, grade in self.grades.items()}.get(said)
 
-    def _worth_in_prose(self, text: str) -> float | None:
+    def _grade_in_prose(self, text: str) -> float | None:
         text = text.strip(_AROUND)
-        if (worth := self._worth(text)) is not None:
-            return worth
+        if (grade := self._grade(text)) is not None:
+            return grade
         named = [*re.finditer(_NAMED.format(key=self.key), text.casefold())]
         if named:
-            return self._worth_at(r"\A{label}" + _AFTER, text.casefold()[named[-1].end() :])
-        return self._worth_at(_CONCLUDED, text) if self.key == "better" else None
+            return self._grade_at(r"\A{label}" + _AFTER, text.casefold()[named[-1].end() :])
+        return self._grade_at(_CONCLUDED, text) if self.key == "better" else None
 
-    def _worth_at(self, pattern: str, text: str) -> float | None:
+    def _grade_at(self, pattern: str, text: str) -> float | None:
         """Of the last value that stands where the pattern, with slots for key and value, says that one does."""
-        words = sorted((re.escape(name.strip().casefold()) for name in self.worth), key=len, reverse=True)
+        words = sorted((re.escape(name.strip().casefold()) for name in self.grades), key=len, reverse=True)
         before, after = r"(?:answer\s+)?" if self.key == "better" else "", _OF if self.numbers else ""
         label = rf"({before}(?:{'|'.join(words)}){after})"
         *_, last = "", *re.findall(pattern.format(key=self.key, label=label), text.casefold())
-        return self._worth(last)
+        return self._grade(last)
 
 
 def form_of(scale: int | Sequence[str]) -> Form:
     """The form of a score: whole numbers from 1 up, or words from the worst to the best, evenly spaced from 0 to 1."""
     names = [str(number) for number in range(1, scale + 1)] if isinstance(scale, int) else [*scale]
-    worth = {name: position / (len(names) - 1) for position, name in enumerate(names)}
+    grades = {name: position / (len(names) - 1) for position, name in enumerate(names)}
     if isinstance(scale, int):
         choices = f"a whole number from 1 (the worst) to {scale} (the best)"
-        return Form(key="score", worth=worth, choices=choices, numbers=True)
-    return Form(key="score", worth=worth, choices=f"one of {', '.join(names)}, from the worst to the best")
+        return Form(key="score", grades=grades, choices=choices, numbers=True)
+    return Form(key="score", grades=grades, choices=f"one of {', '.join(names)}, from the worst to the best")
 
 
-WHICH: Final = Form(key="better", worth={"tie": TIE, "B": 0.0, "A": 1.0}, choices='"A", "B", or "tie" for neither')
+WHICH: Final = Form(key="better", grades={"tie": TIE, "B": 0.0, "A": 1.0}, choices='"A", "B", or "tie" for neither')

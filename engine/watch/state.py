@@ -107,7 +107,7 @@ def candidates_of(follower: Follower) -> list[Data]:
                 "text": proposed.text[:200],
                 "parent": parent,
                 "score": proposed.score,
-                "fate": proposed.fate or "being scored",
+                "outcome": proposed.outcome or "being scored",
                 "why": proposed.why,
                 "unasked": not proposed.text and not proposed.steps,
             }

@@ -192,7 +192,7 @@ function drawTree() {
   const tree = $("tree"), wanted = [];
   const titles = [...groups.keys()].sort((a, b) => (a === "System prompts" ? -1 : b === "System prompts" ? 1 : a.localeCompare(b)));
   for (const title of titles) {
-    const every = groups.get(title), kept = every.filter((one) => one.fate === "kept").length;
+    const every = groups.get(title), kept = every.filter((one) => one.outcome === "kept").length;
     const heading = nodes.get(title) || el("h3", {});
     nodes.set(title, heading);
     const text = `${title}: ${every.length} proposals, ${kept} kept`;
@@ -207,11 +207,11 @@ function drawTree() {
     const walk = (parent, depth) => {
       const below = children.get(parent) || [];
       const same = new Map();  // of those for which nobody was asked one stands for all that have its reason
-      for (const one of below) if (one.unasked) same.set(one.fate, (same.get(one.fate) || 0) + 1);
+      for (const one of below) if (one.unasked) same.set(one.outcome, (same.get(one.outcome) || 0) + 1);
       for (const one of below) {
-        if (one.unasked && !same.has(one.fate)) continue;
-        wanted.push(candidateNode(one, depth, same.get(one.fate) || 1));
-        if (one.unasked) same.delete(one.fate);
+        if (one.unasked && !same.has(one.outcome)) continue;
+        wanted.push(candidateNode(one, depth, same.get(one.outcome) || 1));
+        if (one.unasked) same.delete(one.outcome);
         if (one.address !== parent) walk(one.address, depth + 1);
       }
     };
@@ -223,10 +223,10 @@ function drawTree() {
 }
 
 function candidateNode(one, depth, times) {
-  const key = "@" + one.address, open = one.fate === "being scored", going = seen.state && seen.state.state === "running";
-  const fate = open && !going ? "not scored" : one.fate;
+  const key = "@" + one.address, open = one.outcome === "being scored", going = seen.state && seen.state.state === "running";
+  const outcome = open && !going ? "not scored" : one.outcome;
   let node = nodes.get(key);
-  const says = JSON.stringify([one, fate, depth, times]);
+  const says = JSON.stringify([one, outcome, depth, times]);
   if (!node) {
     node = el("details", { "data-address": one.address }, el("summary", {}), el("div", { class: "inside" }));
     node.addEventListener("toggle", () => { if (node.open) openCandidate(one.address, node); });
@@ -236,11 +236,11 @@ function candidateNode(one, depth, times) {
   node.says = says;
   node.classList.remove("depth-0", "depth-1", "depth-2", "depth-3", "depth-4");
   node.classList.add("depth-" + Math.min(depth, 4));
-  const known = open || ["kept", "passed over", "dropped"].includes(fate);
+  const known = open || ["kept", "passed over", "dropped"].includes(outcome);
   node.firstChild.replaceChildren(
     el("span", { class: "score" }, percent(one.score)),
-    el("span", { class: "tag " + (known ? slug(fate) : "") }, known ? fate : times > 1 ? `no prompt, ${times}×` : "no prompt"),
-    el("span", { class: "what", title: one.place }, one.text || one.fate),
+    el("span", { class: "tag " + (known ? slug(outcome) : "") }, known ? outcome : times > 1 ? `no prompt, ${times}×` : "no prompt"),
+    el("span", { class: "what", title: one.place }, one.text || one.outcome),
   );
   if (node.open) openCandidate(one.address, node);
   return node;
@@ -256,7 +256,7 @@ async function openCandidate(address, node) {
   button.addEventListener("click", () => copy(one.text, button));
   inside.replaceChildren(
     el("p", { class: "soft" }, one.place + (one.why ? ": " + one.why : "")),
-    one.text ? el("div", { class: "row" }, el("span", { class: "soft" }, "What changed against the prompt that it was to improve on:"), button) : el("p", { class: "soft" }, one.fate),
+    one.text ? el("div", { class: "row" }, el("span", { class: "soft" }, "What changed against the prompt that it was to improve on:"), button) : el("p", { class: "soft" }, one.outcome),
     one.text ? text : null,
     ...one.steps.flatMap(([step, said]) => [el("p", { class: "soft" }, "The optimizer, asked to " + step + ":"), el("div", { class: "text" }, said)]),
   );

@@ -94,9 +94,9 @@ class Account:
         """Whether it remembers this request; from now on it does."""
         if self._asked is None:
             return False
-        known = len(self._asked)
+        before = len(self._asked)
         self._asked.add(hash(key))
-        return len(self._asked) == known
+        return len(self._asked) == before
 
     def all_new(self, keys: Sequence[str]) -> bool:
         """Whether these are different and it remembers none of them; if so, from now on it does."""

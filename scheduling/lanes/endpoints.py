@@ -17,7 +17,7 @@ from metaspo.scheduling.statistics import EndpointStatistics
 LOAD_BOUND = 1.1  # times the mean load: more leaves places free on some replicas while calls wait on others
 FAULTS_TO_REST = 3  # different requests failing in a row
 RECENT = 64  # different requests by which it is told whether an endpoint works
-MOST_FAIL = 0.2  # of them, where those that fail are to blame themselves
+MAX_FAILING = 0.2  # of them, where those that fail are to blame themselves
 FIRST_REST = 1.0
 LONGEST_REST = 30.0
 LOAD_PERIOD = 2.0  # seconds between two looks at the gauges, if nothing hangs on them
@@ -93,7 +93,7 @@ class Endpoint:
         """Whether it is the request of that key that fails, as it has since then: nearly all others are answered, and
         some were meanwhile."""
         failing = sum(not answered for other, answered in self._recent.items() if other != key) + 1
-        return self.answers_since(failing_since) and failing <= MOST_FAIL * (len(self._recent) + 1)
+        return self.answers_since(failing_since) and failing <= MAX_FAILING * (len(self._recent) + 1)
 
     def faulted(self, key: str) -> None:
         """It did not answer the request of that key, which may be its fault or the request's."""

@@ -18,7 +18,7 @@ from metaspo.scheduling.lanes.surroundings import Surroundings
 from metaspo.scheduling.lanes.verdicts import Verdicts
 from metaspo.scheduling.settings import LaneSettings
 
-Fate = BaseException | float
+Outcome = BaseException | float
 """Of a flight whose call failed: the error it ends with, or the seconds until it tries again; infinite, until the doubt
 about its server is over."""
 
@@ -71,7 +71,9 @@ class Recovery:
             call.endpoint.faulted(flight.key)
         return decision
 
-    def failed(self, call: Call, error: TransientError, decision: retry.Decision, now: float, *, held: float) -> Fate:
+    def failed(
+        self, call: Call, error: TransientError, decision: retry.Decision, now: float, *, held: float
+    ) -> Outcome:
         """Whether and when the flight of a failed call tries again; the failure holds the whole lane for `held`
         seconds. May rest the call's endpoint, doubt the server, and run the patience."""
         flight, patience, past = call.flight, self.patience, call.flight.retries
@@ -121,7 +123,7 @@ class Recovery:
         if silent and endpoint.health is not Health.DOWN:
             self.rest(endpoint, error, now)
 
-    def again(self, flight: Flight, error: TransientError, wait: float, now: float) -> Fate:
+    def again(self, flight: Flight, error: TransientError, wait: float, now: float) -> Outcome:
         """The flight tries again after so many seconds, if anybody waits for it; else it was left to finish into the
         cache, and has not."""
         if (stopped := self.verdicts.of(flight.request.model)) is not None:
@@ -132,7 +134,7 @@ class Recovery:
         self._emit(events.Retried(lane=self._lane, at=now, attempt=flight.calls, wait=wait, reason=describe(error)))
         return wait
 
-    def _without_attempts(self, call: Call, past: retry.Retries, error: TransientError, now: float) -> Fate:
+    def _without_attempts(self, call: Call, past: retry.Retries, error: TransientError, now: float) -> Outcome:
         """A request has used up its attempts: is it to blame, or the server? Cases: that has answered others since
         the try before; it is asked once more what it could answer before, and that decides; nothing says that it ever
         answers, or this is the proof itself."""

@@ -12,7 +12,7 @@ from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.lanes.books import Books
 from metaspo.scheduling.lanes.calls_out import CallsOut, Hung
 from metaspo.scheduling.lanes.flight import WAITING_STATES, Call, Flight, Home, State
-from metaspo.scheduling.lanes.recovery import UNWANTED, Fate, Recovery
+from metaspo.scheduling.lanes.recovery import UNWANTED, Outcome, Recovery
 from metaspo.scheduling.lanes.surroundings import Surroundings
 from metaspo.scheduling.lanes.waiting import Waiting
 from metaspo.scheduling.limits.throttle import Throttle
@@ -63,8 +63,8 @@ class Unanswered:
             held = self._throttle.holds(error, decision)
             self._throttle.failed(call.reservation, error, decision, now)
             if _was_its_last(flight):
-                fate = self.recovery.failed(call, error, decision, now, held=held)
-                self._meet(flight, fate, now, keeps_slot=decision.keeps_slot)
+                outcome = self.recovery.failed(call, error, decision, now, held=held)
+                self._meet(flight, outcome, now, keeps_slot=decision.keeps_slot)
             elif flight.state is State.FLYING and not self.recovery.blames(call, error, decision, now):
                 flight.hung += not decision.hold  # and the next call beside is not soon, which the hold sees to
         elif isinstance(error, WrongForm) and self._around.many_programs:
@@ -170,18 +170,18 @@ class Unanswered:
         self._calls.ended(call)
         self._around.wake()
 
-    def _meet(self, flight: Flight, fate: Fate, now: float, *, keeps_slot: bool = False) -> None:
+    def _meet(self, flight: Flight, outcome: Outcome, now: float, *, keeps_slot: bool = False) -> None:
         """What becomes of a flight whose call failed: it ends, goes again at once or later, or waits for a proof."""
-        if isinstance(fate, BaseException):
-            self._flights.fail(flight, fate)
-        elif fate <= 0:
+        if isinstance(outcome, BaseException):
+            self._flights.fail(flight, outcome)
+        elif outcome <= 0:
             self._home.resume(flight, now)
         else:
             flight.state, flight.since = State.BACKING_OFF, now
-            if fate == inf:
+            if outcome == inf:
                 self._waiting.stand_in(self.recovery.doubt.suspects, flight)
             else:
-                self._waiting.back_off(flight, now + fate, keeps_slot=keeps_slot)
+                self._waiting.back_off(flight, now + outcome, keeps_slot=keeps_slot)
 
     def _refused(self, flight: Flight, error: BaseException) -> None:
         """A call of it was: there is no answer, unless another call has brought one, or is about to."""
