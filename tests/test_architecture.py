@@ -222,7 +222,8 @@ def test_no_process_of_python_that_is_started_looks_into_the_current_folder() ->
     """`-P`, or `-I`: what lies there may be called like a module that it imports."""
     started = 0
     for path in [path for folder in ORDER for path in modules(folder)]:
-        for node in nodes(path):
+        text = path.read_text(encoding="utf-8")
+        for node in nodes(path) if "sys.executable" in text or '"-c"' in text else ():
             words = node.elts if isinstance(node, ast.List | ast.Tuple) else getattr(node, "args", None)
             if (
                 isinstance(words, list)
