@@ -18,15 +18,17 @@ all is granted, which is not before the limits let these calls through. That can
 then; and all that are not through are released a latency later at least, with all their work left. Of all numbers that
 may be through then, the one with which the stage lasts shortest bounds it.
 
-Several runs on the same servers take at least as long as the longest of them would take alone, as the servers need for
-the work of all, and as the rate limits need to let all optimizer calls through. And for every k, all work from the k-th
-stages on is done after the first run can have come to a candidate of its k-th; a block of a prompt counts in the first
-stage of any run that needs it.
+Several runs on the same servers take at least as long as the longest of them would take alone, and as the rate limits
+need to let all optimizer calls through. No candidate is released before its run, alone, could have come to it; so for
+every j, the work of all but the first j candidates that can be released is done after the next can be. A block of a
+prompt counts at the first of all candidates that needs it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
+from operator import itemgetter
 
 from metaspo.backends import Request, Usage
 from metaspo.backends.chat.usage import estimate_usage
@@ -71,6 +73,7 @@ class BoundFinder:
         self._optimizer = optimizer
         self._answer = answer
         self._computed: set[int] = set()
+        self._block_seconds = server.block_tokens * server.prompt_seconds
 
     def bound(self, stages: Sequence[Stage]) -> Bound:
         """All stages together."""
@@ -78,21 +81,15 @@ class BoundFinder:
         return Bound(sum(bound.seconds for bound in bounds), sum(bound.server_seconds for bound in bounds))
 
     def together(self, runs: Sequence[Sequence[Stage]]) -> Bound:
-        """Several runs of as many stages at once: the longest alone, or all work, that of later stages when the first
-        run can be there, or all optimizer calls through the rate limits."""
+        """Several runs at once: the longest alone, or all work of candidates that cannot be released before some time,
+        or all optimizer calls through the rate limits."""
         alone = [self._afresh()._bounds(stages) for stages in runs]
-        work = [sum(bound.server_seconds for bound in self._bounds(at_once)) for at_once in zip(*runs, strict=True)]
-        begun = [
-            min(
-                sum(bound.seconds for bound in bounds[:number]) + self._first_release(stages[number])
-                for stages, bounds in zip(runs, alone, strict=True)
-            )
-            for number in range(len(work))
-        ]
-        everything = [self._load(unit) for stages in runs for stage in stages for unit in stage.units]
-        limited = self._limited_releases([load for load in everything if load.chain])
+        released = sorted(chain.from_iterable(map(self._earliest, runs, alone)), key=itemgetter(0))
+        loads = [load for _, load in released]
+        work = [seconds / self._replicas for seconds in self._first_needed(loads)]
+        left = max(release + sum(work[j:]) for j, (release, _) in enumerate(released))
+        limited = self._limited_releases([load for load in loads if load.chain])
         longest = max(sum(bound.seconds for bound in bounds) for bounds in alone)
-        left = max(seconds + sum(work[number:]) for number, seconds in enumerate(begun))
         return Bound(max(longest, left, limited[-1] if limited else 0.0), sum(work))
 
     def mean_call(self, stages: Sequence[Stage]) -> tuple[float, Usage]:
@@ -106,21 +103,31 @@ class BoundFinder:
     def _bounds(self, stages: Sequence[Stage]) -> list[Bound]:
         return [self._stage(stage) for stage in stages]
 
-    def _first_release(self, stage: Stage) -> float:
-        return min(sum(map(self._latency, unit.optimizer)) for unit in stage.units)
+    def _earliest(self, stages: Sequence[Stage], alone: Sequence[Bound]) -> Iterator[tuple[float, _Load]]:
+        """The candidates of a run, each with the time before which it cannot be released."""
+        begins = accumulate((bound.seconds for bound in alone), initial=0.0)
+        for stage, begin in zip(stages, begins, strict=False):
+            for load in map(self._load, stage.units):
+                yield begin + sum(load.chain), load
+
+    def _first_needed(self, loads: Sequence[_Load]) -> list[float]:
+        """Server seconds of each, in the order of release: a block counts where it is needed first."""
+        seconds = []
+        for load in loads:
+            seconds.append(load.seconds + self._block_seconds * len(load.blocks - self._computed))
+            self._computed |= load.blocks
+        return seconds
 
     def _afresh(self) -> "BoundFinder":
         return BoundFinder(server=self._server, replicas=self._replicas, optimizer=self._optimizer, answer=self._answer)
 
     def _stage(self, stage: Stage) -> Bound:
         loads = sorted((self._load(unit) for unit in stage.units), key=lambda load: sum(load.chain))
-        block_seconds = self._server.block_tokens * self._server.prompt_seconds
         shares = Counter(block for load in loads for block in load.blocks - self._computed)
-        alone = [load.seconds + block_seconds * sum(shares[block] == 1 for block in load.blocks) for load in loads]
-        first_here = []
-        for load in loads:  # in the order of release: a block counts where it is needed first
-            first_here.append(load.seconds + block_seconds * len(load.blocks - self._computed))
-            self._computed |= load.blocks
+        alone = [
+            load.seconds + self._block_seconds * sum(shares[block] == 1 for block in load.blocks) for load in loads
+        ]
+        first_here = self._first_needed(loads)
         shortest_alone = sorted(alone)
         limited = self._limited_releases(loads)
         seconds = 0.0

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sizes import rest_is_slow
 
-from metaspo.backends import Request
+from metaspo.backends import Message, Request, Sampling
+from metaspo.backends.chat.usage import estimate_usage
 from metaspo.bench import (
     Report,
     VLLMModel,
@@ -50,7 +51,7 @@ from metaspo.bench.schedules import one_by_one, with_barriers
 from metaspo.bench.servers.limited_server import BURST, LimitedServer
 from metaspo.bench.servers.simulated_openai import GPT_4O_MINI, OpenAIModel
 from metaspo.bench.stored import fill, one_turn
-from metaspo.bench.work import work_of
+from metaspo.bench.work import Stage, Unit, work_of
 from metaspo.bench.workload import BASE, OPTIMIZER, PAPER, Size, answer, make_run
 from metaspo.engine import ConfigError, count_calls
 from metaspo.scheduling import Gateway
@@ -153,6 +154,25 @@ def test_runs_together_share_the_servers_and_do_not_beat_their_bound() -> None:
     together = run(domains=tuple(works))
     apart = sum(run(domains=(name,)) for name in works)
     assert bound.server_seconds <= bound.seconds <= together < apart
+
+
+def test_what_no_run_can_come_to_before_some_time_is_all_done_after_it() -> None:
+    """Of two runs each has a candidate early and one late: the late ones of both wait for the same server."""
+    early, late = (2, 20)  # optimizer calls before a candidate can be evaluated
+    call = Request(model=OPTIMIZER, messages=(Message("user", "mend it"),), sampling=Sampling(max_tokens=1024))
+
+    def unit(text: str, calls: int) -> Unit:
+        texts = [f"{text} {row} {'x' * 64}" for row in range(400)]
+        asked = [Request(model=BASE, messages=(Message("user", asking),)) for asking in texts]
+        return Unit([call] * calls, asked)
+
+    runs = [[Stage("round", [unit(f"{run} early", early), unit(f"{run} late", late)])] for run in ("a", "b")]
+    optimizer = OpenAIModel()
+    finder = BoundFinder(server=VLLMModel(max_num_seqs=1), replicas=1, optimizer=optimizer, answer=lambda _: "yes")
+    bound = finder.together(runs)
+    comes = late * optimizer.latency(call, estimate_usage(call, "yes").completion_tokens)
+    assert bound.server_seconds / 2 < comes
+    assert bound.seconds == pytest.approx(comes + bound.server_seconds / 2)
 
 
 @pytest.mark.slow
