@@ -19,9 +19,15 @@ def loads(body: bytes) -> object:
     except orjson.JSONDecodeError:
         pass
     try:
-        return mended(json.loads(body.decode("utf-8-sig", "replace"), strict=False))
+        return mended(json.loads(body.decode("utf-8-sig", "replace"), strict=False, parse_int=_number))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _number(text: str) -> int | float:
+    """A whole number, as a float where 64 bits do not hold it: so orjson reads it, and writes no larger one."""
+    number = float(text)
+    return int(text) if -(2**63) < number < 2**64 else number
 
 
 def mended(value: object) -> object:
