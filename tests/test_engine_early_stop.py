@@ -68,7 +68,7 @@ def test_a_run_at_its_end_anyhow_says_nothing_of_stopping() -> None:
     assert result.ended_early == ""
 
 
-@settings(max_examples=examples(4, random=15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(2, random=15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(world=st.integers(0, 10**6), below=st.sampled_from([0.2, 0.3, 0.4]), cap=st.none() | st.integers(100, 400))
 def test_what_it_finds_is_what_so_many_iterations_find_in_any_timing(world: int, below: float, cap: int | None) -> None:
     def of(config: RunConfig, timing: int) -> Runs:

@@ -180,7 +180,7 @@ SIZES = st.fixed_dictionaries(
 ).map(with_allowed)
 
 
-@settings(max_examples=examples(25, random=60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12, random=60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     sizes=SIZES,
     users=STARTS,
@@ -207,7 +207,7 @@ def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
     assert last.score == pytest.approx(result.train_after), "the journal alone says how good the best prompts are"
 
 
-@pytest.mark.parametrize("worlds", [range(6), pytest.param(range(24), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("worlds", [range(3), pytest.param(range(24), marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize(("keep", "margin"), [(1, 0), (3, 0), (1, 20)])
 def test_a_gain_that_tasks_do_not_share_is_passed_over_as_the_oracle_says(
     keep: int, margin: int, worlds: range
@@ -235,7 +235,7 @@ def test_a_gain_that_tasks_do_not_share_is_passed_over_as_the_oracle_says(
     assert adopted
 
 
-@settings(max_examples=examples(6, random=15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(4, random=15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     sizes=SIZES,
     guards=GUARDS,
@@ -259,7 +259,7 @@ def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
     assert len(disturbed.answered) == len(set(disturbed.answered))
 
 
-@settings(max_examples=examples(6, random=15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(3, random=15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     sizes=SIZES,
     users=STARTS,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sizes import rest_is_slow
 from world import World, make_config, make_task
 
 from metaspo.backends import Simulated
@@ -57,7 +58,7 @@ def moments(seed: int, *, width: int, optimizer_seconds: float) -> Moments:
     return seen
 
 
-@pytest.mark.parametrize("optimizer_seconds", [2.0, 10.0])
+@pytest.mark.parametrize("optimizer_seconds", rest_is_slow([2.0, 10.0]))
 @pytest.mark.parametrize("width", [4, 16])
 @pytest.mark.whole
 def test_what_is_left_lies_within_the_range_four_times_in_five_at_least(width: int, optimizer_seconds: float) -> None:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import Oracle
 from pydantic import ValidationError
+from sizes import examples
 from test_engine_final import row
 from test_engine_oracle import SIZES, count_words
 from test_engine_scoring import RIGHT, WRONG, card
@@ -46,7 +47,7 @@ def test_a_task_of_weight_three_counts_as_three_tasks() -> None:
     assert value([heavy, light]) == value([card(RIGHT, RIGHT)] * 3 + [light]) == 0.75
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(5, random=12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     sizes=SIZES,
     world=st.integers(0, 10**6),
