@@ -143,6 +143,7 @@ def _run(out: int, err: int, *, arguments: list[str], folder: str, environment: 
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which the tests may have been told to ignore, as under nohup
     sys.argv = ["metaspo", *arguments]
     runpy.run_module("metaspo", run_name="__main__", alter_sys=True)
     sys.exit()
