@@ -52,14 +52,22 @@ def test_a_gain_has_to_be_shared_where_user_prompts_are_the_same_from_round_to_r
         parse_config(raw(outer={"shared_margin": 5}))
 
 
-def test_with_few_calls_first_steps_are_larger_and_a_gain_is_shared_by_more() -> None:
+def test_with_few_calls_first_steps_are_larger() -> None:
     few, many = (parse_config(raw(preset=PLUS, train_calls=calls)).outer for calls in (299, 300))
-    assert (few.first_passes, few.shared_margin, few.candidates) == (2, 10, 1)
-    assert (many.first_passes, many.shared_margin, many.candidates) == (1, 0, 1)
+    assert (few.first_passes, few.shared_margin, few.candidates) == (2, 9.6, 1)
+    assert (many.first_passes, many.shared_margin, many.candidates) == (1, 9.6, 1)
     said = raw(train_calls=299, outer={"under": "first", "shared": True, "first_passes": 3, "shared_margin": 4})
     assert parse_config(with_overrides(said, planned_for(299))).outer == few
     paper = in_papers_shape(parse_config(raw(preset=PLUS, train_calls=299))).outer
     assert (paper.first_passes, paper.shared_margin) == (1, 0)
+
+
+def test_a_gain_has_to_be_shared_by_what_it_would_have_by_luck() -> None:
+    """Which falls with the root of the answers that it is told by: rows of a task, under each induced prompt."""
+    for calls in (600, 2_000, 20_000):
+        config = parse_config(raw(preset=PLUS, train_calls=calls))
+        answers = (config.rows or 0) * config.outer.induced
+        assert config.outer.shared_margin == pytest.approx(100 / 3 / answers**0.5, abs=0.05)
 
 
 def test_planning_for_calls_replaces_the_shape_of_a_config_and_nothing_else() -> None:

@@ -6,7 +6,7 @@ prompts, as many rounds as `train_calls` allow (docs/presets.md has what was mea
 """
 
 from collections.abc import Mapping
-from math import isqrt
+from math import isqrt, sqrt
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
@@ -19,7 +19,9 @@ PLUS: Final = "metaspo+"
 CALLS: Final = 2000  # of "metaspo+" where nothing is said
 MIN_ROWS: Final = 8
 MANY: Final = 250  # calls a task from which on two candidates and two induced prompts pay
-FEW: Final = 150  # calls a task below which larger first steps pay, and a gain that few rows do not bring by luck
+FEW: Final = 150  # calls a task below which larger first steps pay
+LUCK: Final = 100 / 3  # points, a gain's standard error for one answer a task: of three tasks, where a third differ
+MOST: Final = 10.0  # points of it that are asked for
 
 Raw = Mapping[str, Any]
 C = TypeVar("C", bound=BaseModel)
@@ -73,9 +75,10 @@ def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> d
     candidates = 2 if each >= MANY else 1
     gate = max(4, rows // 4) if gated else 0
     loop = {"candidates": candidates, "failures": 8, "gate": gate}
-    under: dict[str, Any] = {"under": "induced", "induced": candidates, "shared": True}
+    margin = min(MOST, round(LUCK / sqrt(rows * candidates), 1))
+    under: dict[str, Any] = {"under": "induced", "induced": candidates, "shared": True, "shared_margin": margin}
     if each < FEW:
-        under |= {"shared_margin": 10.0, "first_passes": 2}
+        under["first_passes"] = 2
     if not optimizer:
         under = {"under": "mixed"}
     return {
