@@ -18,14 +18,15 @@ all is granted, which is not before the limits let these calls through. That can
 then; and all that are not through are released a latency later at least, with all their work left. Of all numbers that
 may be through then, the one with which the stage lasts shortest bounds it.
 
-Several runs on the same servers take at least as long as the longest of them would take alone, and as the rate limits
-need to let all optimizer calls through. No candidate is released before its run, alone, could have come to it; so for
-every j, the work of all but the first j candidates that can be released is done after the next can be. A block of a
-prompt counts at the first of all candidates that needs it.
+Several runs on the same servers, of which no two ask the same, take at least as long as the longest of them would take
+alone, and as the rate limits need to let all optimizer calls through. No candidate is released before its run, alone,
+could have come to it; so for every j, the work of all but the first j candidates that can be released is done after the
+next can be. A block of a prompt counts at the first of all candidates that needs it; for a run alone it counts not at
+all where another needs it, too, which may have had it computed.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from operator import itemgetter
@@ -66,25 +67,33 @@ class BoundFinder:
     """Finds bounds of stages one after the other; remembers which prompt blocks were computed already."""
 
     def __init__(
-        self, *, server: VLLMModel, replicas: int, optimizer: OpenAIModel, answer: Callable[[Request], str]
+        self,
+        *,
+        server: VLLMModel,
+        replicas: int,
+        optimizer: OpenAIModel,
+        answer: Callable[[Request], str],
+        computed: Set[int] = frozenset(),
     ) -> None:
         self._server = server
         self._replicas = replicas
         self._optimizer = optimizer
         self._answer = answer
-        self._computed: set[int] = set()
+        self._computed = set(computed)
         self._block_seconds = server.block_tokens * server.prompt_seconds
 
     def bound(self, stages: Sequence[Stage]) -> Bound:
         """All stages together."""
-        bounds = self._bounds(stages)
+        bounds = self._bounds(self._loads(stages))
         return Bound(sum(bound.seconds for bound in bounds), sum(bound.server_seconds for bound in bounds))
 
     def together(self, runs: Sequence[Sequence[Stage]]) -> Bound:
         """Several runs at once: the longest alone, or all work of candidates that cannot be released before some time,
         or all optimizer calls through the rate limits."""
-        alone = [self._afresh()._bounds(stages) for stages in runs]
-        released = sorted(chain.from_iterable(map(self._earliest, runs, alone)), key=itemgetter(0))
+        by_run = [self._loads(stages) for stages in runs]
+        shared = _shared([frozenset(chain.from_iterable(load.blocks for load in chain(*run))) for run in by_run])
+        alone = [self._where(shared)._bounds(run) for run in by_run]
+        released = sorted(chain.from_iterable(map(_earliest, by_run, alone)), key=itemgetter(0))
         loads = [load for _, load in released]
         work = [seconds / self._replicas for seconds in self._first_needed(loads)]
         left = max(release + sum(work[j:]) for j, (release, _) in enumerate(released))
@@ -100,15 +109,12 @@ class BoundFinder:
         tokens = (sum(usage.prompt_tokens for usage in usages), sum(usage.completion_tokens for usage in usages))
         return sum(map(self._latency, calls)) / count, Usage(*(round(each / count) for each in tokens))
 
-    def _bounds(self, stages: Sequence[Stage]) -> list[Bound]:
-        return [self._stage(stage) for stage in stages]
+    def _bounds(self, stages: Sequence[Sequence[_Load]]) -> list[Bound]:
+        return [self._stage(loads) for loads in stages]
 
-    def _earliest(self, stages: Sequence[Stage], alone: Sequence[Bound]) -> Iterator[tuple[float, _Load]]:
-        """The candidates of a run, each with the time before which it cannot be released."""
-        begins = accumulate((bound.seconds for bound in alone), initial=0.0)
-        for stage, begin in zip(stages, begins, strict=False):
-            for load in map(self._load, stage.units):
-                yield begin + sum(load.chain), load
+    def _loads(self, stages: Sequence[Stage]) -> list[list[_Load]]:
+        """What the candidates need, by stage."""
+        return [[self._load(unit) for unit in stage.units] for stage in stages]
 
     def _first_needed(self, loads: Sequence[_Load]) -> list[float]:
         """Server seconds of each, in the order of release: a block counts where it is needed first."""
@@ -118,11 +124,18 @@ class BoundFinder:
             self._computed |= load.blocks
         return seconds
 
-    def _afresh(self) -> "BoundFinder":
-        return BoundFinder(server=self._server, replicas=self._replicas, optimizer=self._optimizer, answer=self._answer)
+    def _where(self, computed: Set[int]) -> "BoundFinder":
+        """The same before anything is asked, these blocks having been computed already."""
+        return BoundFinder(
+            server=self._server,
+            replicas=self._replicas,
+            optimizer=self._optimizer,
+            answer=self._answer,
+            computed=computed,
+        )
 
-    def _stage(self, stage: Stage) -> Bound:
-        loads = sorted((self._load(unit) for unit in stage.units), key=lambda load: sum(load.chain))
+    def _stage(self, loads: Sequence[_Load]) -> Bound:
+        loads = sorted(loads, key=lambda load: sum(load.chain))
         shares = Counter(block for load in loads for block in load.blocks - self._computed)
         alone = [
             load.seconds + self._block_seconds * sum(shares[block] == 1 for block in load.blocks) for load in loads
@@ -201,6 +214,19 @@ class BoundFinder:
             )
             for j in range(len(loads))
         ]
+
+
+def _earliest(stages: Sequence[Sequence[_Load]], alone: Sequence[Bound]) -> Iterator[tuple[float, _Load]]:
+    """The candidates of a run, each with the time before which it cannot be released."""
+    begins = accumulate((bound.seconds for bound in alone), initial=0.0)
+    for loads, begin in zip(stages, begins, strict=False):
+        for load in loads:
+            yield begin + sum(load.chain), load
+
+
+def _shared(runs: Sequence[Set[int]]) -> set[int]:
+    """The blocks that more than one run needs."""
+    return {block for block, count in Counter(chain.from_iterable(runs)).items() if count > 1}
 
 
 def _granted(amount: int, last: int, per_minute: int | None, burst: float) -> float:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,10 @@ from sizes import rest_is_slow
 
 from metaspo.backends import Message, Request, Sampling
 from metaspo.backends.chat.usage import estimate_usage
+from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.bench import (
     Report,
+    SimulatedVLLM,
     VLLMModel,
     measure_flood,
     measure_hanging,
@@ -173,6 +176,28 @@ def test_what_no_run_can_come_to_before_some_time_is_all_done_after_it() -> None
     comes = late * optimizer.latency(call, estimate_usage(call, "yes").completion_tokens)
     assert bound.server_seconds / 2 < comes
     assert bound.seconds == pytest.approx(comes + bound.server_seconds / 2)
+
+
+def test_a_prompt_that_another_run_has_had_computed_is_no_work_of_a_run() -> None:
+    """One run waits for its optimizer while the other has the prompt computed that both begin with."""
+    server, optimizer = VLLMModel(prompt_seconds=0.01), OpenAIModel()
+    call = Request(model=OPTIMIZER, messages=(Message("user", "mend it"),))
+    waits = optimizer.latency(call, estimate_usage(call, "yes").completion_tokens)
+    asked = [Request(model=BASE, messages=(Message("user", "x" * 4_000 + run),)) for run in ("a", "b")]
+    runs = [[Stage("round", [Unit([call] * calls, [asked[calls]])])] for calls in (0, 1)]
+
+    async def main() -> float:
+        vllm = SimulatedVLLM(lambda _: "yes", server)
+
+        async def ask(request: Request, after: float) -> None:
+            await asyncio.sleep(after)
+            await vllm.complete(request, time_limit=inf)
+
+        await asyncio.gather(ask(asked[0], 0.0), ask(asked[1], waits))
+        return asyncio.get_running_loop().time()
+
+    finder = BoundFinder(server=server, replicas=1, optimizer=optimizer, answer=lambda _: "yes")
+    assert finder.together(runs).seconds <= run_virtual(main())
 
 
 @pytest.mark.slow
