@@ -686,6 +686,26 @@ def test_the_servers_own_words_reach_the_user_with_advice_that_fits(
     assert all(word in str(error) for word in words), str(error)
 
 
+QUOTED = (
+    "Why: TypeError: f() got an unexpected keyword argument 'x'?",
+    "Which is it: extra  inputs are\nnot permitted, or an invalid API key?",
+    "Does the model 'mine' exist? It says: model not found. The temperature is not supported.",
+)
+
+
+@pytest.mark.parametrize("prompt", QUOTED)
+@pytest.mark.parametrize("status", [400, 422])
+def test_words_of_a_prompt_that_a_server_repeats_tell_nothing_of_it(status: int, prompt: str) -> None:
+    """One example would end the run, again and again; what the server says beside them still counts."""
+    call = Call("here:1", "m", prompts=(Message("system", "Answer."), Message("user", prompt)))
+
+    def kind(said: str) -> type[BackendError]:
+        return type(error_from_response(status, {}, json.dumps({"detail": said}).encode(), call=call))
+
+    assert kind(f"No answer to this can be had: {prompt}") is RequestRejected
+    assert kind(f"No answer to this can be had: {prompt} Unknown parameter: top_k") is WrongForm
+
+
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 \u202e\u2066 \x9b1m [bold]x[/bold] \r\n\x00 \x7f"
 
 

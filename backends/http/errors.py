@@ -5,7 +5,7 @@ API, vLLM, llama.cpp and whoever else speaks its format alike.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from metaspo.backends.base import Message
@@ -211,7 +211,7 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes, *,
 
 def error_from(status: int, headers: Mapping[str, str], error: ErrorBody, *, call: Call) -> BackendError:
     """The same for an error that was read already, from a body or from within an answer."""
-    kind, advice = _kind(status, error)
+    kind, advice = _kind(status, error, call.prompts)
     sentence = _ADVISED[kind] if advice else _SENTENCES[kind]
     message = sentence.format(
         endpoint=call.endpoint, model=call.model, status=status, address=call.address, advice=advice
@@ -234,9 +234,9 @@ def _redirected(status: int, headers: Mapping[str, str], *, call: Call) -> Fatal
     )
 
 
-def _kind(status: int, error: ErrorBody) -> tuple[type[BackendError], str]:
+def _kind(status: int, error: ErrorBody, prompts: Sequence[Message]) -> tuple[type[BackendError], str]:
     """The kind of an error, and advice that fits it better than what is said of its kind."""
-    telling = _telling_words(status, error.message)
+    telling = _telling_words(status, error.message, prompts)
     if telling is not None and telling.advice:
         return telling.kind, telling.advice
     if error.code in _BY_CODE:
@@ -256,10 +256,14 @@ def _kind(status: int, error: ErrorBody) -> tuple[type[BackendError], str]:
     return Overloaded if kind is SlowDown and status == 503 else kind, ""
 
 
-def _telling_words(status: int, message: str) -> _Telling | None:
+def _telling_words(status: int, message: str, prompts: Sequence[Message]) -> _Telling | None:
+    """What the server's words tell, but for those of a prompt that it repeats."""
+    message = " ".join(message[:2000].split())
     for telling in _TELLING:
-        if (not telling.statuses or status in telling.statuses) and telling.words.search(message[:2000]):
-            return telling
+        if not telling.statuses or status in telling.statuses:
+            for match in telling.words.finditer(message):
+                if not any(match[0] in " ".join(prompt.content.split()) for prompt in prompts):
+                    return telling
     return None
 
 
