@@ -506,6 +506,8 @@ JSON = st.recursive(
 
 @example(10**30)
 @example(-(2**63) - 1)
+@example(-(2**63) + 1)
+@example(2**64 - 1)
 @given(JSON)
 def test_json_that_is_not_quite_json_says_the_same_as_where_it_is(value: object) -> None:
     """A byte order mark, or half a surrogate pair beside it, changes nothing of the rest."""

@@ -7,6 +7,7 @@ import orjson
 from metaspo.backends.late_patterns import late_pattern
 
 _LONE_SURROGATE = late_pattern("[\ud800-\udfff]")
+_LONGEST = 20  # characters of a whole number that 64 bits hold
 
 
 def loads(body: bytes) -> object:
@@ -26,8 +27,8 @@ def loads(body: bytes) -> object:
 
 def _number(text: str) -> int | float:
     """A whole number, as a float where 64 bits do not hold it: so orjson reads it, and writes no larger one."""
-    number = float(text)
-    return int(text) if -(2**63) < number < 2**64 else number
+    number = int(text) if len(text) <= _LONGEST else 2**64
+    return number if -(2**63) <= number < 2**64 else float(text)
 
 
 def mended(value: object) -> object:
