@@ -142,7 +142,8 @@ _TELLING = (
         'set token_limit_parameter = "max_tokens" for the model',
     ),
     _telling(
-        r"(?:unsupported|does not support|not supported|deprecated).{0,60}\btemperature\b"
+        r"(?:unsupported|does not support|not supported|deprecated|(?:unrecogni[sz]ed|unknown|unexpected) "
+        r"(?:request |keyword )?(?:argument|parameter|field|name|property)).{0,60}\btemperature\b"
         r"|\btemperature\b.{0,60}(?:unsupported|does not support|not (?:supported|permitted|allowed)|deprecated)",
         WrongForm,
         _FAULTS_IN_FORM,
