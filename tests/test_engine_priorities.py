@@ -1,9 +1,20 @@
 """Which of a run's calls goes first."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metaspo.bench.instant import InstantModel
+from metaspo.bench.workload import answer, make_run
+from metaspo.cache import MemoryStore
+from metaspo.engine import Observer
+from metaspo.engine.evaluation.asking import Base
+from metaspo.engine.journal.journal import MemoryJournal
+from metaspo.engine.runs.session import make_context
 from metaspo.engine.runtime import priorities
+from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.scheduling import Gateway, Lane
 
 
 def test_in_the_inner_loops_a_candidates_second_call_goes_after_the_first_calls_of_the_next() -> None:
@@ -30,6 +41,16 @@ def test_runs_that_go_on_together_go_one_after_the_other_and_all_test_splits_las
     loops = [priorities.beside_others(place, turn) for turn in range(3) for place in own]
     tests = [priorities.beside_others(place, turn) for turn in range(3) for place in splits]
     assert [*loops, *tests] == sorted([*loops, *tests])
+
+
+async def test_all_models_of_a_run_are_asked_in_its_turn() -> None:
+    prepared, names = make_run(), LaneNames(turn=3)
+    prepared = replace(prepared, config=prepared.config.model_copy(update={"judge": prepared.config.base}))
+    async with Gateway([Lane("base", [InstantModel(answer)])], store=MemoryStore()) as gateway:
+        context = make_context(prepared, gateway, names, journal=MemoryJournal(), observer=Observer(), name="turn")
+        alone = Base.of(prepared.config, gateway, names)
+    models = (context.base, context.optimizer, context.judge, alone.model, alone.judge)
+    assert [model and model.turn for model in models] == [3] * 5
 
 
 @given(st.integers(1, 40), st.integers(0, 9), st.booleans())
