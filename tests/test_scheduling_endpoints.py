@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from math import floor, inf
+from math import inf
 
 import pytest
 from hypothesis import given, settings
@@ -76,17 +76,6 @@ def test_no_replica_gets_more_than_its_share(count: int, prefixes: list[int]) ->
         assert endpoint is not None
         endpoint.in_flight += 1
         assert endpoint.in_flight <= LOAD_BOUND * number / count + 1
-
-
-@given(st.integers(1, 16), st.integers(1, 3), st.integers(1, 400))
-def test_no_replica_is_left_with_less_than_its_share(count: int, prefixes: int, requests: int) -> None:
-    """The last in a prefix's order has work, too, though all requests have the same one."""
-    endpoints = Endpoints(servers(count))
-    for number in range(requests):
-        endpoint = endpoints.pick(ask(number, system=f"prefix {number % prefixes}"))
-        assert endpoint is not None
-        endpoint.in_flight += 1
-    assert min(each.in_flight for each in endpoints.all) >= floor(requests / count / LOAD_BOUND) - 1
 
 
 def test_a_prefix_stays_where_it_is() -> None:

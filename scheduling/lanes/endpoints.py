@@ -2,21 +2,19 @@
 
 A prefix always goes to the same replica while there is room (rendezvous hashing: Thaler and Ravishankar, 1998), so that
 each prefix is computed on few of them; a replica that already has more than its share gives the request to the next in
-the prefix's own order (consistent hashing with bounded loads: Mirrokni, Thorup and Zadimoghaddam, 2018), and one that
-has less than its share takes any: where all requests have one prefix, the last in its order would have nothing to do.
+the prefix's own order (consistent hashing with bounded loads: Mirrokni, Thorup and Zadimoghaddam, 2018).
 """
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from hashlib import blake2b
-from math import ceil, floor, inf
-from operator import attrgetter
+from math import ceil, inf
 
 from metaspo.backends import Backend, Request, Startable
 from metaspo.scheduling.statistics import EndpointStatistics
 
-LOAD_BOUND = 1.1  # times the mean load, up or down: more leaves places free on some replicas while calls wait on others
+LOAD_BOUND = 1.1  # times the mean load: more leaves places free on some replicas while calls wait on others
 FAULTS_TO_REST = 3  # different requests failing in a row
 RECENT = 64  # different requests by which it is told whether an endpoint works
 MAX_FAILING = 0.2  # of them, where those that fail are to blame themselves
@@ -25,7 +23,6 @@ LONGEST_REST = 30.0
 LOAD_PERIOD = 2.0  # seconds between two looks at the gauges, if nothing hangs on them
 FIRST_LOOK = 0.1  # seconds: tells whether it has gauges
 PREFIXES_KEPT = 4096
-_IN_FLIGHT = attrgetter("in_flight")
 
 
 class Health(Enum):
@@ -152,15 +149,11 @@ class Endpoints:
             up = [endpoint for endpoint in up if endpoint not in hung] or up
         if not up:
             return None
-        mean = (sum(endpoint.in_flight for endpoint in up) + 1) / len(up)
-        least = min(up, key=_IN_FLIGHT)
-        if least.in_flight < floor(mean / LOAD_BOUND):
-            return least
-        bound = ceil(LOAD_BOUND * mean)
+        bound = ceil(LOAD_BOUND * (sum(endpoint.in_flight for endpoint in up) + 1) / len(up))
         for endpoint in self._order(prefix_of(request)):
             if endpoint in up and endpoint.in_flight < bound:
                 return endpoint
-        return least
+        return min(up, key=lambda endpoint: endpoint.in_flight)
 
     def any_idle(self) -> bool:
         """Whether one that is up has nothing to do."""
