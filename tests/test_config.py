@@ -173,6 +173,14 @@ def test_extra_fields_cannot_undo_what_budgets_reserve(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("number", ["nan", "-inf"])
+def test_a_number_that_json_does_not_have_is_no_field_of_a_request(tmp_path: Path, number: str) -> None:
+    extra = f"extra = {{a = [{{b = {number}}}]}}"
+    assert "base.extra: must not hold nan or inf" in refusal(
+        tmp_path, GOOD.replace('model = "m"', f'model = "m"\n{extra}')
+    )
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(
     st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXTS,

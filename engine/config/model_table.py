@@ -1,5 +1,6 @@
 """The table of one model in a config: who answers, where, at which limits and prices."""
 
+import json
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -142,6 +143,10 @@ class ModelTable(Table):
         ours = sorted(SET_BY_METASPO & value.keys())
         if ours:
             raise ValueError(f"must not hold '{ours[0]}': metaspo sets it itself, and counts on it")
+        try:
+            json.dumps(value, allow_nan=False, default=str)
+        except ValueError:
+            raise ValueError("must not hold nan or inf: JSON has no such numbers, and null would be sent") from None
         return value
 
     @field_validator("endpoints", mode="before")
