@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from metaspo.backends import Completion, Message, Request, Sampling, Usage, json_text
 from metaspo.engine import RunConfig
 from metaspo.engine.addresses import draw_at, rng_at
+from metaspo.engine.config.schema import InnerTable, OuterTable
 from metaspo.engine.config.wording import Wording, drawn_again
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.strategies import Malformed
@@ -181,9 +182,9 @@ class Oracle:
             if prompt is None:
                 continue
             proposed.append(prompt)
-            gate = self.gate({task.name: [parent]}, 0 if given else self.config.inner.gate, place)
+            gates = self.gates({task.name: [parent]}, None if given else self.config.inner, place)
             node = self.score_at(f"{place}/score", task, system, prompt)
-            if gate and not self.passes({task.name: [node]}, {task.name: [parent]}, gate):
+            if not self.passes({task.name: [node]}, {task.name: [parent]}, gates, self.config.inner):
                 lost.add(prompt)
                 continue
             if not node.refused and prompt not in [other.user for other in nodes]:
@@ -208,20 +209,33 @@ class Oracle:
         instruction = parent.user.rpartition(f"{NEXT}\n\n")[2]
         return "\n\n".join(["Worked examples:", *shown, NEXT, instruction]) if shown else None
 
-    def gate(self, parents: Kept, size: int, address: str) -> dict[str, list[int]]:
-        """By task, rows on which a candidate must beat its parent first, who misses some; none without a gate."""
+    def gates(self, parents: Kept, table: InnerTable | OuterTable | None, address: str) -> list[dict[str, list[int]]]:
+        """By task, rows on which a candidate must beat its parent first, who misses some; where gates double, those of
+        the further ones, up to half of the largest task."""
+        if table is None or not table.gate:
+            return []
         rng = rng_at(self.config.seed, f"{address}/gate")
         whole = {task.name: range(len(task.train)) for task in self.tasks if task.name in parents}
-        while size:
-            drawn = {name: rng.sample(whole[name], min(size, len(whole[name]))) for name in parents}
-            if self.on_gate(parents, drawn) < 1 or self.on_gate(parents, whole) == 1:
-                return drawn
-        return {}
+        gates = [{name: rng.sample(whole[name], min(table.gate, len(whole[name]))) for name in parents}]
+        while self.on_gate(parents, gates[0]) == 1 and self.on_gate(parents, whole) < 1:
+            gates = [{name: rng.sample(whole[name], min(table.gate, len(whole[name]))) for name in parents}]
+        size = table.gate
+        while table.gate_doubles and (size := 2 * size) <= max(map(len, whole.values())) // 2:
+            further = {}
+            for name, there in gates[-1].items():
+                left = [row for row in whole[name] if row not in there]
+                further[name] = [*there, *rng.sample(left, min(size - len(there), len(left)))]
+            gates.append(further)
+        return gates
 
-    def passes(self, nodes: Kept, parents: Kept, gate: dict[str, list[int]]) -> bool:
+    def passes(
+        self, nodes: Kept, parents: Kept, gates: list[dict[str, list[int]]], table: InnerTable | OuterTable
+    ) -> bool:
         """Whether it does: a refused example leaves that open, and the candidate is out for it later."""
-        refused = any(node.refused for name in nodes for node in nodes[name])
-        return refused or self.on_gate(nodes, gate) > self.on_gate(parents, gate)
+        if any(node.refused for name in nodes for node in nodes[name]):
+            return True
+        ahead = [self.on_gate(nodes, gate) - self.on_gate(parents, gate) for gate in gates]
+        return all(by >= 0 if table.gate_doubles else by > 0 for by in ahead)
 
     def on_gate(self, nodes: Kept, gate: Mapping[str, Sequence[int]]) -> float:
         """The mean over nodes of the mean grade on the gate's rows."""
@@ -246,7 +260,7 @@ class Oracle:
                 prompt = self.propose_system(parents, system_before, place)
             if prompt is None:
                 continue
-            gate = self.gate(parents, 0 if given else self.config.outer.gate, place)
+            gates = self.gates(parents, None if given else self.config.outer, place)
             scored = {
                 task.name: [
                     self.score_at(f"{place}/score/task={task.name}/prompt={position}", task, prompt, node.user)
@@ -254,7 +268,7 @@ class Oracle:
                 ]
                 for task in self.tasks
             }
-            if gate and not self.passes(scored, parents, gate):
+            if not self.passes(scored, parents, gates, self.config.outer):
                 continue
             guarded = self.guarded(prompt, place)
             if any(node.refused for nodes in scored.values() for node in nodes) or not guarded:

@@ -135,7 +135,13 @@ def outer_table(drawn: dict[str, Any]) -> dict[str, Any]:
         "keep": drawn["keep"] if same else 1,
         "shared": shared,
         "shared_margin": margin,
+        "gate_doubles": doubling(drawn)["gate_doubles"],
     }
+
+
+def doubling(drawn: dict[str, Any]) -> dict[str, Any]:
+    """A loop's table, in which only a gate doubles."""
+    return {**drawn, "gate_doubles": bool(drawn["gate"]) and drawn["gate_doubles"]}
 
 
 def with_allowed(sizes: dict[str, Any]) -> dict[str, Any]:
@@ -154,14 +160,16 @@ SIZES = st.fixed_dictionaries(
                 "candidates": st.integers(0, 3),
                 "keep": st.integers(1, 3),
                 "gate": st.integers(0, 4),
+                "gate_doubles": st.booleans(),
                 "demonstrations": st.sampled_from([0, 0, 1, 3]),
             }
-        ),
+        ).map(doubling),
         "outer": st.fixed_dictionaries(
             {
                 "candidates": st.integers(0, 4),
                 "failures": st.integers(1, 2),
                 "gate": st.integers(0, 3),
+                "gate_doubles": st.booleans(),
                 "under": st.sampled_from(["kept", "first", "induced", "mixed"]),
                 "induced": st.integers(1, 2),
                 "keep": st.integers(1, 3),

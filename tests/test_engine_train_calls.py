@@ -17,6 +17,7 @@ from metaspo.backends import Request
 from metaspo.engine import ConfigError, Observer, RunConfig, RunResult, selections
 from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.checks import check_optimizable
+from metaspo.engine.journal import events
 from metaspo.engine.optimize.bilevel import BARREN
 from metaspo.engine.optimize.train_calls import TrainCalls, TrainCells, split
 from metaspo.engine.prompts import PromptPair
@@ -186,6 +187,28 @@ def test_an_answer_counts_once_and_a_share_of_the_count_is_of_the_whole() -> Non
     assert share.admit(cells) == 2
     calls.join([share])
     assert (calls.left, calls.taken) == (0, 6)
+
+
+@pytest.mark.parametrize(("left", "spare", "shared"), [(100, 30, 70), (100, 100, 0), (100, 101, 100), (100, 0, 100)])
+def test_rounds_share_what_is_left_beside_what_is_spared_if_there_is_as_much(
+    left: int, spare: int, shared: int
+) -> None:
+    shares = TrainCalls(left).shares([90, 90], [1, 1], spare=spare)
+    assert sum(share.left or 0 for share in shares) == shared
+
+
+@pytest.mark.parametrize(("reserve", "offered"), [(True, True), (False, False)])
+def test_inner_loops_leave_a_system_prompt_its_calls_where_they_are_reserved(reserve: bool, offered: bool) -> None:
+    """First prompts take 12, a candidate of each task as much: of 34 less is left then than a system prompt takes."""
+    loops = {"inner": {"candidates": 1, "keep": 1}, "outer": {"candidates": 1, "reserve": reserve}}
+    config = make_config({**loops, "train_calls": 34, "redraws": 0})
+    runs = runs_of(config, timing=1, width=3, world=Prolific(1))
+    assert runs.session() is not None
+    proposed = {event.address for event in runs.journal.events if isinstance(event, events.Proposal)}
+    assert ("iter=1/outer/cand=1" in proposed) is offered
+    calls = count_calls(config, TASKS)
+    assert calls.initial + calls.inner + calls.outer == 34
+    assert (calls.outer >= 12) is offered
 
 
 class Unwilling(Prolific):

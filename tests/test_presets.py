@@ -87,6 +87,9 @@ CHANGES: dict[str, list[Any]] = {
     "outer.shared": [False, True],
     "outer.shared_margin": [3.0],
     "outer.first_passes": [1],
+    "outer.gate": [0, 2],
+    "outer.gate_doubles": [True, False],
+    "outer.reserve": [True, False],
     "optimizer": [None],
 }
 
@@ -130,6 +133,25 @@ def test_without_an_optimizer_model_no_user_prompts_are_induced() -> None:
 def test_a_preset_that_there_is_not_is_named_with_those_there_are() -> None:
     with pytest.raises(ConfigError, match=r"preset: there is no preset 'metaspo-plus'.*metaspo, metaspo\+"):
         parse_config(raw(preset="metaspo-plus"))
+
+
+def test_gates_that_double_want_one_and_a_reserve_wants_calls_to_leave() -> None:
+    for loop in ("inner", "outer"):
+        with pytest.raises(ConfigError, match=rf"{loop}.gate_doubles .* wants a {loop}.gate"):
+            parse_config(raw(**{loop: {"gate_doubles": True}}))
+    with pytest.raises(ConfigError, match=r"outer.reserve .* of train_calls"):
+        parse_config(raw(outer={"reserve": True}))
+
+
+def test_from_150_calls_a_task_on_the_outer_gate_of_metaspo_plus_doubles_unless_a_config_wants_it_otherwise() -> None:
+    planned = parse_config(raw(preset=PLUS)).outer
+    assert (planned.gate, planned.gate_doubles, planned.reserve) == (1, True, True)
+    assert not parse_config(raw(preset=PLUS, outer={"gate": 0})).outer.gate_doubles
+    assert not parse_config(raw(preset=PLUS, racing=0.1)).outer.gate_doubles
+    single = parse_config(raw(preset=PLUS, outer={"gate_doubles": False})).outer
+    assert (single.gate, single.gate_doubles) == (3, False)
+    few = parse_config(raw(preset=PLUS, train_calls=299)).outer
+    assert (few.gate, few.gate_doubles, few.reserve) == (2, False, False)
 
 
 def test_racing_and_a_gate_exclude_each_other() -> None:
@@ -199,6 +221,7 @@ def test_what_a_gate_spares_goes_into_further_rounds() -> None:
     rounds = {}
     for gate in (0, 3):
         loops = {loop: {**shape(400, sources=2, optimizer=True)[loop], "gate": gate} for loop in ("inner", "outer")}
+        loops["outer"]["gate_doubles"] = gate > 0
         runs = Runs(plus(400, **loops), TASKS, Prolific(5), timing=1, width=4)
         result = runs.session()
         assert result is not None
@@ -214,6 +237,21 @@ def test_who_does_not_pass_the_gate_is_asked_its_rows_only() -> None:
     out = [event for event in runs.journal.events if isinstance(event, Rejected) and event.gate is not None]
     assert out
     assert {event.unasked for event in out} == {15}
+
+
+@pytest.mark.parametrize("loop", ["inner", "outer"])
+def test_in_either_loop_who_falls_at_a_further_gate_is_asked_the_rows_of_that_one(loop: str) -> None:
+    """Of 20 rows gates have 1, 2, 4 and 8."""
+    off = {"inner": {"candidates": 0, "keep": 1}, "outer": {"candidates": 0}}
+    doubling = {"candidates": 6, "gate": 1, "gate_doubles": True}
+    config = make_config({"iterations": 2, **off, loop: {**off[loop], **doubling}})
+    runs = Runs(config, TASKS, Prolific(3), timing=1, width=64)
+    assert runs.session() is not None
+    out = [event for event in runs.journal.events if isinstance(event, Rejected) and event.gate is not None]
+    tasks = 1 if loop == "inner" else 2
+    asked = {20 - event.unasked / tasks for event in out}
+    assert len(asked) > 1
+    assert asked <= {1, 2, 4, 8}
 
 
 def test_nobody_who_is_right_on_all_rows_of_a_gate_is_out_for_it() -> None:
@@ -239,6 +277,15 @@ def test_nobody_who_is_right_on_all_rows_of_a_gate_is_out_for_it() -> None:
 )
 def test_a_key_that_changes_the_result_changes_the_runs_name(changes: dict[str, Any]) -> None:
     assert fingerprint(parse_config(raw(**changes)), TASKS) != fingerprint(parse_config(raw()), TASKS)
+
+
+@pytest.mark.parametrize("table", [{"outer": {"reserve": True}}, {"outer": {"gate": 1, "gate_doubles": True}}])
+def test_how_gates_go_on_and_what_is_reserved_change_a_runs_name(table: dict[str, Any]) -> None:
+    without = {"outer": {key: value for key, value in table["outer"].items() if value is not True}}
+    there = {"train_calls": 99}
+    assert fingerprint(parse_config(raw(**there, **table)), TASKS) != fingerprint(
+        parse_config(raw(**there, **without)), TASKS
+    )
 
 
 def test_how_much_a_gain_has_to_be_shared_changes_a_runs_name() -> None:

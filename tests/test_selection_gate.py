@@ -49,13 +49,15 @@ def card_of(name: str, grades: Sequence[float]) -> Scorecard:
     return Scorecard(task=name, pair=PromptPair("s", "u"), outcomes=outcomes, score=fmean(grades))
 
 
-def gate_with(nodes: list[Node], *, rows: int = 3, exact: bool = True) -> Gate:
+def gate_with(nodes: list[Node], *, rows: int = 3, exact: bool = True, doubles: bool = False) -> Gate:
     """Candidate 1 with these nodes in a round whose start is half right, and on a guard wholly."""
     floors = {node.task.name: FLOOR for node in nodes if node.task.name == "guard"}
     cards = tuple(card_of(node.task.name, BETTER if node.task.name in floors else START) for node in nodes)
     start = ScoredPrompt(position=0, prompt="start", value=0.5, cards=cards)
     best, objective = KeepBest(1, [start]), Objective(floors=floors)
-    gate = Gate(best, objective=objective, exact=exact, starts=[start], rows=rows, seed=7, address="here")
+    gate = Gate(
+        best, objective=objective, exact=exact, starts=[start], rows=rows, doubles=doubles, seed=7, address="here"
+    )
     gate.enter(1, "longer than the start", cast("list[Evaluation]", nodes))
     return gate
 
@@ -148,3 +150,50 @@ def test_the_rows_of_a_gate_are_drawn_once_however_often_it_is_asked_who_has_los
     assert stages_of(gate) == rows
     stages_of(gate, 2)
     assert drawn == ["here/cand=1/gate", "here/cand=2/gate"]
+
+
+def doubling(node: Node) -> tuple[Gate, list[list[int]]]:
+    """A gate of one row that doubles, and the rows that each stage of a candidate on one task adds."""
+    gate = gate_with([node], rows=1, doubles=True)
+    return gate, [[row for _, rows in stage[0] for row in rows] for stage in stages_of(gate)]
+
+
+def test_gates_double_up_to_half_of_the_rows_and_each_has_those_of_the_one_before() -> None:
+    node = Node("a", SAME)
+    _, added = doubling(node)
+    assert [len(rows) for rows in added] == [1, 1, 2, ROWS - 4]
+    assert sorted(row for rows in added for row in rows) == list(range(ROWS))
+    assert START[added[0][0]] == 0.0, "the first holds one that its start has wrong"
+    assert len(stages_of(gate_with([node], rows=1))) == 2, "no other gate follows where they do not double"
+
+
+def test_who_is_as_good_passes_gates_that_double() -> None:
+    node = Node("a", SAME)
+    gate, _ = doubling(node)
+    node.revealed = set(range(ROWS))
+    assert (gate.has_lost(1), gate.rows_asked(1)) == (False, None)
+
+
+def test_who_is_below_its_start_at_a_gate_that_doubles_is_out_and_was_asked_no_more() -> None:
+    """At the one before it was as good."""
+    node = Node("a", SAME)
+    gate, (*before, last, _) = doubling(node)
+    there = [row for rows in (*before, last) for row in rows]
+    new = [row for row in last if START[row] == 1.0]
+    assert new, "the test needs a row there that the start has right"
+    node.grades = [0.0 if row in new else grade for row, grade in enumerate(START)]
+    node.revealed = set(there) - set(last)
+    assert not gate.has_lost(1)
+    node.revealed = set(there)
+    assert (gate.has_lost(1), gate.rows_asked(1)) == (True, [sorted(there)])
+    assert gate.rejection(1).gate == pytest.approx(fmean(node.grades[row] or 0.0 for row in there))
+
+
+def test_bounds_count_once_the_last_of_the_gates_is_answered() -> None:
+    """Who passes is the same in any timing."""
+    node = Node("a", [1.0 if row % 2 else 0.0 for row in range(ROWS)])
+    gate, added = doubling(node)
+    node.revealed = {row for rows in added[:2] for row in rows}
+    assert not gate.cannot_win(1)
+    node.revealed = set(range(ROWS))
+    assert gate.cannot_win(1)

@@ -80,7 +80,8 @@ def _count(config: RunConfig, tasks: Sequence[Task]) -> Calls:
         if seen not in rounds:
             rounds[seen] = _rounds(config, trains, seen=seen, guarded=guarded, forms=forms)
         most = rounds[seen]
-        first = _part_of(most[0], left)
+        spare = reserved(config, tasks, iteration=number)
+        first = _part_of(most[0], left if left is None or spare > left else left - spare)
         second = _part_of(most[1], None if left is None else left - first.base)
         calls, alike = first.base + second.base, 1
         if seen == prompts_seen(config, sources, iteration=number + 1):  # so are all that follow
@@ -209,6 +210,20 @@ def inner_calls(config: RunConfig, rows: int) -> int:
     """Base calls of one inner round on so many train rows at most; of a task that is answered by no program."""
     strategy, count = inner_proposer(config.inner), config.inner.candidates
     return count * rows + strategy.work(RoundSize(level="user", candidates=count, tasks=1, nodes=1, rows=rows)).base
+
+
+def reserved(config: RunConfig, tasks: Sequence[Task], *, iteration: int) -> int:
+    """Answers that one system prompt takes which is adopted, where inner loops are to leave them.
+
+    None at iteration 0, the choice among first prompts.
+    """
+    if not (config.outer.reserve and config.outer.candidates and iteration):
+        return 0
+    sources = [task for task in tasks if task.role == "source"]
+    seen = prompts_seen(config, sources, iteration=iteration)
+    nodes = [_nodes(config, prompts) + _beside(config, prompts) for prompts in seen]
+    guarded = sum(len(task.train) for task in guards_of(config, tasks))
+    return guarded + sum(rows * count for rows, count in zip(train_sizes(config, tasks), nodes, strict=True))
 
 
 def proposing(

@@ -1,7 +1,7 @@
 """Shapes of a run by name: how many rows, candidates and rounds.
 
 "metaspo" is the paper's, which the schema's defaults are. "metaspo+" is metaspo's own: many short rounds on few rows
-from the best so far, one prompt kept, a gate before the full score, system prompts compared under induced user
+from the best so far, one prompt kept, gates before the full score, system prompts compared under induced user
 prompts, as many rounds as `train_calls` allow (docs/presets.md has what was measured). What a config says itself wins.
 """
 
@@ -19,7 +19,7 @@ PLUS: Final = "metaspo+"
 CALLS: Final = 2000  # of "metaspo+" where nothing is said
 MIN_ROWS: Final = 8
 MANY: Final = 250  # calls a task from which on two candidates and two induced prompts pay
-FEW: Final = 150  # calls a task below which larger first steps pay
+FEW: Final = 150  # calls a task below which larger first steps pay, and gates that double do not
 LUCK: Final = 100 / 3  # points, a gain's standard error for one answer a task: of three tasks, where a third differ
 MOST: Final = 10.0  # points of it that are asked for
 
@@ -41,7 +41,13 @@ def planned(raw: Raw) -> dict[str, Any]:
     if not isinstance(calls, int) or calls < 1 or not isinstance(tasks, list | tuple):
         return {}  # the schema says what is wrong with it
     sources = sum(_said(task).get("role", "source") == "source" for task in tasks)
-    plan = shape(calls, sources=sources, optimizer=raw.get("optimizer") is not None, gated=not raw.get("racing"))
+    plan = shape(
+        calls,
+        sources=sources,
+        optimizer=raw.get("optimizer") is not None,
+        gated=not raw.get("racing"),
+        doubling=_said(raw.get("outer", {})).get("gate_doubles") is not False,
+    )
     loops = {loop: _beside(plan.pop(loop), _said(raw.get(loop, {}))) for loop in LOOPS}
     return {**{key: value for key, value in plan.items() if key not in raw}, **loops}
 
@@ -61,7 +67,7 @@ def with_planned(raw: Raw, plan: Raw) -> dict[str, Any]:
     return {**plan, **raw, **tables}
 
 
-def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> dict[str, Any]:
+def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True, doubling: bool = True) -> dict[str, Any]:
     """What "metaspo+" plans for so many base calls on the train splits of so many source tasks.
 
     As many rows as passes over them: with N calls a task, each is the root of N.
@@ -69,6 +75,7 @@ def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> d
     Args:
         optimizer: whether there is an optimizer model, which can induce user prompts.
         gated: whether candidates pass a gate before they are scored in full: not if the rounds are raced.
+        doubling: whether the gate of the outer loop may begin smaller and double.
     """
     each = calls // max(sources, 1)
     rows = min(max(MIN_ROWS, isqrt(each)), MAX_COUNT)
@@ -77,23 +84,27 @@ def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> d
     loop = {"candidates": candidates, "failures": 8, "gate": gate}
     margin = min(MOST, round(LUCK / sqrt(rows * candidates), 1))
     under: dict[str, Any] = {"under": "induced", "induced": candidates, "shared": True, "shared_margin": margin}
+    outer: dict[str, Any] = {"failures": 4, "gate": gate // 2}
     if each < FEW:
         under["first_passes"] = 2
+    else:
+        outer |= {"gate": gate // 4, "gate_doubles": True} if gated and doubling else {}
+        outer["reserve"] = True
     if not optimizer:
         under = {"under": "mixed"}
     return {
         "train_calls": calls,
         "rows": rows,
         "inner": {**loop, "keep": 1},
-        "outer": {**loop, "failures": 4, "gate": gate // 2, **under},
+        "outer": {**loop, **outer, **under},
     }
 
 
 PLANNED: Final = (
     *("train_calls", "rows", "iterations", "racing"),
-    *(f"inner.{key}" for key in ("candidates", "failures", "gate", "keep")),
-    *(f"outer.{key}" for key in ("candidates", "failures", "gate", "under", "induced", "keep")),
-    *(f"outer.{key}" for key in ("shared", "shared_margin", "first_passes")),
+    *(f"inner.{key}" for key in ("candidates", "failures", "gate", "gate_doubles", "keep")),
+    *(f"outer.{key}" for key in ("candidates", "failures", "gate", "gate_doubles", "under", "induced", "keep")),
+    *(f"outer.{key}" for key in ("shared", "shared_margin", "first_passes", "reserve")),
 )
 
 
@@ -122,6 +133,8 @@ def _beside(plan: Raw, given: Raw) -> dict[str, Any]:
         out |= {"shared", "shared_margin"}
     elif given.get("shared") is False:
         out |= {"shared_margin"}
+    if given.get("gate") == 0:
+        out |= {"gate_doubles"}
     return {key: value for key, value in plan.items() if key not in out}
 
 

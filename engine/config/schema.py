@@ -26,6 +26,7 @@ from metaspo.scheduling import Budget
 ROLES = ("base", "optimizer", "judge")  # of models: each a table of a config
 Under = Literal["kept", "first", "induced", "mixed"]
 GATE = "examples of each task on which a candidate must beat its parent before it is scored on the rest; 0: none"
+DOUBLES = "who passes the gate meets others of twice as many examples each, and at each it may be as good as its parent"
 
 
 class InnerTable(Table):
@@ -40,6 +41,7 @@ class InnerTable(Table):
         default=0, ge=0, le=100, description="right answers shown in one candidate of each round; 0: none is shown any"
     )
     gate: int = Field(default=0, ge=0, le=MAX_COUNT, description=GATE)
+    gate_doubles: bool = Field(default=False, description=DOUBLES)
 
 
 class OuterTable(Wording):
@@ -50,6 +52,7 @@ class OuterTable(Wording):
     candidates: int = Field(default=9, ge=0, le=10_000, description="0 switches the outer loop off")
     failures: int = Field(default=2, ge=1, le=10_000, description="failures of each task shown per candidate")
     gate: int = Field(default=0, ge=0, le=MAX_COUNT, description=GATE)
+    gate_doubles: bool = Field(default=False, description=DOUBLES)
     under: Under = Field(
         default="kept", description="which user prompts of a task candidates are scored under, and failures drawn"
     )
@@ -74,6 +77,10 @@ class OuterTable(Wording):
         ge=0,
         le=100,
         description="points that each 100 characters of a system prompt take off its score where it is compared",
+    )
+    reserve: bool = Field(
+        default=False,
+        description="with `train_calls`: inner loops leave the calls of one system prompt that passes, while they can",
     )
     induced: int = Field(
         default=2, ge=1, le=1_000, description='user prompts induced for each task, where under = "induced"'
@@ -256,6 +263,12 @@ class RunConfig(Table):
             raise ValueError("system_prompts are further ones beside system_prompt: a prompt is there twice")
         if self.racing and (self.inner.gate or self.outer.gate):
             raise ValueError("racing and a gate are two ways to send candidates away early: leave out one of them")
+        for name in ("inner", "outer"):
+            table: InnerTable | OuterTable = getattr(self, name)
+            if table.gate_doubles and not table.gate:
+                raise ValueError(f"{name}.gate_doubles says how a gate goes on: it wants a {name}.gate to begin with")
+        if self.outer.reserve and self.train_calls is None:
+            raise ValueError("outer.reserve says what inner loops leave of train_calls: it wants a number of these")
         if self.outer.keep > 1 and self.outer.under in ("kept", "mixed"):
             raise ValueError(
                 f'outer.keep = {self.outer.keep} wants outer.under = "first" or "induced": with "{self.outer.under}" '

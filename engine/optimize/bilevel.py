@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from metaspo.engine.addresses import inner_address, join, outer_address
-from metaspo.engine.config.calls import count_answers, inner_calls
+from metaspo.engine.config.calls import count_answers, inner_calls, reserved
 from metaspo.engine.evaluation.evaluation import score
 from metaspo.engine.evaluation.scorecard import Scorecard, require_answers
 from metaspo.engine.evaluation.test_score import TestScore
@@ -227,7 +227,7 @@ async def _inner_loops(context: RunContext, state: RunState, *, iteration: int, 
         inner_calls(context.config, size) if iteration else size * len(task.task.user_prompts)
         for task, size in zip(state.tasks, rows, strict=True)
     ]
-    shares = calls.shares(wanted, rows)
+    shares = calls.shares(wanted, rows, spare=reserved(context.config, context.tasks, iteration=iteration))
     loops = [
         inner_loop(context, task, system=state.system, iteration=iteration, position=position, calls=share)
         for position, (task, share) in enumerate(zip(state.tasks, shares, strict=True))

@@ -43,6 +43,7 @@ async def inner_loop(
         candidates=candidates,
         keep=table.keep,
         gate=table.gate if iteration else 0,
+        doubles=table.gate_doubles,
         tried=state.tried,
         calls=calls,
         objective=objective,

@@ -74,6 +74,7 @@ def _setup(context: RunContext, state: RunState, *, iteration: int, calls: Train
         guards=state.guards,
         beam=state.beam,
         gate=table.gate if iteration else 0,
+        doubles=table.gate_doubles,
         tried=state.tried,
         after=sum(len(card.outcomes) for task in state.tasks for card in task.beside(table.under)),
         calls=calls,

@@ -63,6 +63,7 @@ class Round:
             winners=winners,
             starts=setup.starts,
             gate=setup.gate,
+            doubles=setup.doubles,
         )
 
     @property

@@ -50,6 +50,7 @@ class RoundSetup:
         guards: at level "system", what a candidate may not fall too far on; a search sees nothing of them.
         beam: at level "system", kept prompts beside the first one, with their cards by node.
         gate: examples of each task on which a candidate must beat what it starts from; 0 for no gate.
+        doubles: whether further gates of twice as many examples each follow, at which as good will do.
         tried: what was proposed in earlier rounds, oldest first, each once.
         task_position: of the task at level "user" among those that have a round at the same time.
         pruned: whether candidates may be dropped before they are scored in full, as the config says.
@@ -68,6 +69,7 @@ class RoundSetup:
     guards: tuple[GuardState, ...] = ()
     beam: tuple[ScoredPrompt, ...] = ()
     gate: int = 0
+    doubles: bool = False
     tried: tuple[Tried, ...] = ()
     task_position: int = 0
     pruned: bool = True

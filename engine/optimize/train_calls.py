@@ -85,11 +85,15 @@ class TrainCalls:
         self._counted -= cells
         self.taken -= len(cells)
 
-    def shares(self, wanted: Sequence[int], rows: Sequence[int]) -> list["TrainCalls"]:
-        """A share for each of some rounds that want so many calls, in whole prompts of so many rows each."""
+    def shares(self, wanted: Sequence[int], rows: Sequence[int], *, spare: int = 0) -> list["TrainCalls"]:
+        """A share for each of some rounds that want so many calls, in whole prompts of so many rows each.
+
+        `spare` calls are left for what comes after them, if there are as many.
+        """
         if self.left is None:
             return [TrainCalls(counted=self._counted) for _ in wanted]
-        return [TrainCalls(share, counted=self._counted) for share in split(self.left, wanted, rows)]
+        room = self.left - spare if spare <= self.left else self.left
+        return [TrainCalls(share, counted=self._counted) for share in split(room, wanted, rows)]
 
     def join(self, shares: Sequence["TrainCalls"]) -> None:
         """Shares that are used up, or not needed any more."""

@@ -4,10 +4,11 @@ The few are drawn from each task's rows by the run's seed and the candidate's ad
 of the answers, whatever their timing. Most candidates of a round are no better than their parent, and a gate sends them
 away for a fraction of their rows. Among the few is one that the parent has wrong, if there is any: else nothing could
 pass. What it loses is a better candidate that is unlucky on the few: if it mends some rows
-and breaks others, with the chance that at least as many of the broken as of the mended ones are drawn.
+and breaks others, with the chance that at least as many of the broken as of the mended ones are drawn. Gates that
+double lose fewer: at each a candidate may be as good, and one that is worse is out before most rows are asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from metaspo.engine.addresses import candidate_address, join, rng_at
@@ -20,6 +21,7 @@ from metaspo.engine.selection.pruning import Pruner, Stage, hard_and_easy
 from metaspo.scheduling import Priority
 
 BEST = 1.0  # grade
+Nodes = list[list[int]]  # rows, node by node
 
 
 class Gate(Pruner):
@@ -28,6 +30,7 @@ class Gate(Pruner):
     Args:
         starts: the prompts that candidates start from, in turn.
         rows: how many of each task are drawn.
+        doubles: whether who passes meets further gates of twice as many rows each, and may be as good at each.
     """
 
     watched = True
@@ -40,101 +43,148 @@ class Gate(Pruner):
         exact: bool,
         starts: Sequence[ScoredPrompt],
         rows: int,
+        doubles: bool = False,
         seed: int,
         address: str,
     ) -> None:
         super().__init__(best, objective=objective, exact=exact)
-        self._starts, self._size, self._seed, self._address = starts, rows, seed, address
-        self._verdicts: dict[int, float | None] = {}
-        self._chosen: dict[int, list[list[int]]] = {}
+        self._starts, self._seed, self._address, self._doubles = starts, seed, address, doubles
+        self._sizes = _sizes(rows, objective.counted(starts[0].cards), doubles=doubles)
+        self._verdicts: dict[tuple[int, int], float] = {}
+        self._chosen: dict[int, list[Nodes]] = {}
 
     def stages(self, number: int, starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[Stage]:
-        """The rows of the gate, then the others, the hard ones first."""
-        gate: Stage = []
+        """The rows of each gate that the one before it has not, then the others, the hard ones first."""
+        stages: list[Stage] = []
+        there: Nodes = [[] for _ in starts]
+        for rows in self._rows(number):
+            further = [[row for row in of_node if row not in old] for of_node, old in zip(rows, there, strict=True)]
+            stages.append([[(node_by_node(at, part=0), new)] for at, new in zip(first, further, strict=True)])
+            there = rows
         rest: Stage = []
-        for rows, card, priority in zip(self._rows(number), starts, first, strict=True):
-            gate.append([(node_by_node(priority, part=0), rows)])
-            others = [[row for row in part if row not in rows] for part in hard_and_easy(card)]
+        for rows_of_node, card, priority in zip(there, starts, first, strict=True):
+            others = [[row for row in part if row not in rows_of_node] for part in hard_and_easy(card)]
             rest.append([(node_by_node(priority, part=part), left) for part, left in enumerate(others, start=1)])
-        return [gate, rest]
+        return [*stages, rest]
 
     def cannot_win(self, number: int) -> bool:
-        """By its bound, once the gate is answered: who passes is then the same in any timing."""
-        return self._verdict(number) is not None and super().cannot_win(number)
+        """By its bound, once the gates are answered: who passes is then the same in any timing."""
+        return self._is_answered(number) and super().cannot_win(number)
 
     def violation(self, number: int) -> str:
-        """A refusal; any other once the gate is answered, as bounds count from then on."""
-        answered = self._verdict(number) is not None
+        """A refusal; any other once the gates are answered, as bounds count from then on."""
+        answered = self._is_answered(number)
         return super().violation(number) if answered else refusal_so_far(self._evaluations[number])
 
     def has_lost(self, number: int) -> bool:
-        """Whether a candidate is not above what it started from on the rows of the gate."""
-        verdict = self._verdict(number)
-        return verdict is not None and verdict <= self._to_beat(number)
+        """Whether a candidate is not above what it started from on a gate, or below it where gates double."""
+        return self._lost_at(number) is not None
 
     def rejection(self, number: int) -> Rejected:
         """What is certain first; else the gate."""
         if self.violation(number) or not self.has_lost(number):
             return super().rejection(number)
-        return Rejected(gate=self._verdict(number))
+        return Rejected(gate=self.at_gate(number))
 
     def at_gate(self, number: int) -> float | None:
-        """Its mean on the rows of the gate, if it did not pass."""
-        return self._verdict(number) if self.has_lost(number) else None
+        """Its mean on the rows of the gate that it did not pass, if there is one."""
+        lost = self._lost_at(number)
+        return None if lost is None else self._verdict(number, lost)
 
     def rows_asked(self, number: int) -> Sequence[Sequence[int]] | None:
-        """Those of the gate, of a candidate that did not pass it."""
-        return self._rows(number) if self.has_lost(number) else None
+        """Those of the gate that a candidate did not pass."""
+        lost = self._lost_at(number)
+        return None if lost is None else self._rows(number)[lost]
 
-    def _verdict(self, number: int) -> float | None:
-        """The candidate's mean on the gate; None while an answer is missing or refused."""
-        if self._verdicts.get(number) is None and number in self._evaluations:
-            self._verdicts[number] = self._answered(number, self._evaluations[number])
-        return self._verdicts.get(number)
+    def _is_answered(self, number: int) -> bool:
+        return self._verdict(number, len(self._sizes) - 1) is not None
 
-    def _answered(self, number: int, evaluations: Sequence[Evaluation]) -> float | None:
+    def _lost_at(self, number: int) -> int | None:
+        """The first gate that a candidate did not pass; None while there is none."""
+        for rung in range(len(self._sizes)):
+            verdict = self._verdict(number, rung)
+            if verdict is None:
+                return None
+            to_beat = self._to_beat(number, rung)
+            if verdict < to_beat or (verdict == to_beat and not self._doubles):
+                return rung
+        return None
+
+    def _verdict(self, number: int, rung: int) -> float | None:
+        """The candidate's mean on a gate; None while an answer is missing or refused."""
+        if (number, rung) not in self._verdicts and number in self._evaluations:
+            answered = self._answered(self._rows(number)[rung], self._evaluations[number])
+            if answered is not None:
+                self._verdicts[number, rung] = answered
+        return self._verdicts.get((number, rung))
+
+    def _answered(self, chosen: Nodes, evaluations: Sequence[Evaluation]) -> float | None:
         nodes = []
-        for rows, evaluation in zip(self._rows(number), evaluations, strict=True):
+        for rows, evaluation in zip(chosen, evaluations, strict=True):
             outcomes = [evaluation.outcome(row) for row in rows]
             nodes.append([outcome.grade for outcome in outcomes if outcome is not None and outcome.grade is not None])
             if len(nodes[-1]) < len(rows):
                 return None
         return self._mean(nodes)
 
-    def _to_beat(self, number: int) -> float:
-        cards = zip(self._rows(number), start_of(self._starts, number).cards, strict=True)
+    def _to_beat(self, number: int, rung: int) -> float:
+        cards = zip(self._rows(number)[rung], start_of(self._starts, number).cards, strict=True)
         return self._mean([[card.outcomes[row].grade or 0.0 for row in rows] for rows, card in cards])
 
     def _mean(self, nodes: Sequence[Sequence[float]]) -> float:
         weights = [card.weight for card in self._objective.counted(self._starts[0].cards)]
         return mean([sum(grades) / len(grades) for grades in nodes if grades], weights=weights)
 
-    def _rows(self, number: int) -> list[list[int]]:
-        """By node: the same ones of a task, whichever user prompt it is with; none of a guard. Asked with every answer,
-        and drawn once: where its start is nearly always right that takes many draws.
+    def _rows(self, number: int) -> list[Nodes]:
+        """By gate and node: the same ones of a task, whichever user prompt it is with; none of a guard.
+
+        Asked with every answer, and drawn once: where its start is nearly always right that takes many draws.
         """
         if number not in self._chosen:
             self._chosen[number] = self._choose(number)
         return self._chosen[number]
 
-    def _choose(self, number: int) -> list[list[int]]:
-        """Drawn again while its start is right on all of them, and not on all of its own: nothing would be above it."""
+    def _choose(self, number: int) -> list[Nodes]:
+        """Drawn again while its start is right on all of them, and not on all of its own: nothing would be above it.
+
+        A further gate has those of the one before it, and more.
+        """
         rng = rng_at(self._seed, join(candidate_address(self._address, number), "gate"))
         cards = start_of(self._starts, number).cards
-        whole = [range(0 if card.task in self._objective.floors else len(card.outcomes)) for card in cards]
-        rows, has_any = self._drawn(rng), _misses(cards, whole)
-        while has_any and not _misses(cards, rows):
-            rows = self._drawn(rng)
-        return rows
+        whole = [range(self._rows_of(card)) for card in cards]
+        rows, has_any = self._drawn(rng, {}, self._sizes[0]), _misses(cards, whole)
+        while has_any and not _misses(cards, self._by_node(rows)):
+            rows = self._drawn(rng, {}, self._sizes[0])
+        gates = [self._by_node(rows)]
+        for size in self._sizes[1:]:
+            rows = self._drawn(rng, rows, size)
+            gates.append(self._by_node(rows))
+        return gates
 
-    def _drawn(self, rng: Random) -> list[list[int]]:
+    def _drawn(self, rng: Random, there: Mapping[str, list[int]], size: int) -> dict[str, list[int]]:
+        """By task, `size` rows: those that are there and others."""
         drawn: dict[str, list[int]] = {}
         for card in self._starts[0].cards:
             if card.task not in drawn:
-                size = len(card.outcomes)
-                guard = card.task in self._objective.floors
-                drawn[card.task] = [] if guard else sorted(rng.sample(range(size), min(self._size, size)))
-        return [drawn[card.task] for card in self._starts[0].cards]
+                old = there.get(card.task, [])
+                left = [row for row in range(self._rows_of(card)) if row not in old]
+                drawn[card.task] = sorted([*old, *rng.sample(left, min(size - len(old), len(left)))])
+        return drawn
+
+    def _rows_of(self, card: Scorecard) -> int:
+        return 0 if card.task in self._objective.floors else len(card.outcomes)
+
+    def _by_node(self, rows: Mapping[str, list[int]]) -> Nodes:
+        return [rows[card.task] for card in self._starts[0].cards]
+
+
+def _sizes(rows: int, cards: Sequence[Scorecard], *, doubles: bool) -> list[int]:
+    """How many rows of each task the gates have: with `doubles` twice as many each, up to half of them."""
+    half = max(len(card.outcomes) for card in cards) // 2
+    sizes = [rows]
+    while doubles and 2 * sizes[-1] <= half:
+        sizes.append(2 * sizes[-1])
+    return sizes
 
 
 def _misses(cards: Sequence[Scorecard], rows: Sequence[Sequence[int]]) -> bool:

@@ -151,6 +151,7 @@ def make_pruner(
     winners: int,
     starts: Sequence[ScoredPrompt],
     gate: int = 0,
+    doubles: bool = False,
 ) -> Pruner:
     """How a round drops its candidates, as the config says; why it is not raced where it should be is in the journal.
 
@@ -159,11 +160,20 @@ def make_pruner(
         winners: how many candidates the round can select at most.
         starts: the prompts that candidates start from, in turn.
         gate: rows of each task on which they must beat theirs before they are scored on the rest; 0: no gate.
+        doubles: whether gates of twice as many rows each follow, at which they may be as good.
     """
     config = context.config
     if gate:
-        exact = config.early_rejection
-        return Gate(best, objective=objective, exact=exact, starts=starts, rows=gate, seed=config.seed, address=address)
+        return Gate(
+            best,
+            objective=objective,
+            exact=config.early_rejection,
+            starts=starts,
+            rows=gate,
+            doubles=doubles,
+            seed=config.seed,
+            address=address,
+        )
     design = design_race(context, address, tasks, winners=winners, penalized=objective.penalty > 0)
     if design is None:
         return Pruner(best, objective=objective, exact=config.early_rejection)
