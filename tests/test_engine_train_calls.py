@@ -211,6 +211,23 @@ def test_inner_loops_leave_a_system_prompt_its_calls_where_they_are_reserved(res
     assert (calls.outer >= 12) is offered
 
 
+class Systemless(Prolific):
+    """Its optimizer writes no system prompt."""
+
+    def optimizer(self, request: Request) -> str:
+        answer = super().optimizer(request)
+        return "None." if answer.startswith("<system_prompt>") else answer
+
+
+def test_what_is_reserved_goes_to_inner_loops_before_a_run_ends_for_want_of_prompts() -> None:
+    """Once they may take no more, the outer loop alone is left, which gets no system prompt."""
+    loops = {"inner": {"candidates": 1, "keep": 1}, "outer": {"candidates": 1, "reserve": True}}
+    config = make_config({**loops, "train_calls": CAP, "redraws": 0})
+    result = runs_of(config, timing=1, width=3, world=Systemless(1)).session()
+    assert result is not None
+    assert result.train_calls > CAP - 12
+
+
 class Unwilling(Prolific):
     """Its optimizer gives so many unusable answers first."""
 

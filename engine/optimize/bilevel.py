@@ -108,7 +108,9 @@ async def _optimize(context: RunContext, searched: Callable[[], None]) -> _Optim
         offered, taken = calls.offered, calls.taken
         name = f"iteration {iteration}" + f" of {iterations}" * (calls.left is None)
         context.observer.stage(f"{name}: inner loop")
-        state = await _inner_loops(context, state, iteration=iteration, calls=calls)
+        last = barren == BARREN - 1  # the run ends if nothing comes again, so that nothing is left for what comes after
+        spare = 0 if last else reserved(context.config, context.tasks, iteration=iteration)
+        state = await _inner_loops(context, state, iteration=iteration, calls=calls, spare=spare)
         context.observer.new_best(score=state.best_score, address=inner_address(iteration))
         context.observer.stage(f"{name}: outer loop")
         state = await outer_loop(context, state, iteration=iteration, calls=calls)
@@ -220,14 +222,16 @@ async def _plain(context: RunContext, first: Scorecard, position: int) -> tuple[
     return usable or (first,)
 
 
-async def _inner_loops(context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls) -> RunState:
-    """The inner loop of every source task, all at once, each with its share of the calls."""
+async def _inner_loops(
+    context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls, spare: int = 0
+) -> RunState:
+    """The inner loop of every source task, all at once, each with its share of the calls, `spare` of them left."""
     rows = [len(task.task.train) for task in state.tasks]
     wanted = [
         inner_calls(context.config, size) if iteration else size * len(task.task.user_prompts)
         for task, size in zip(state.tasks, rows, strict=True)
     ]
-    shares = calls.shares(wanted, rows, spare=reserved(context.config, context.tasks, iteration=iteration))
+    shares = calls.shares(wanted, rows, spare=spare)
     loops = [
         inner_loop(context, task, system=state.system, iteration=iteration, position=position, calls=share)
         for position, (task, share) in enumerate(zip(state.tasks, shares, strict=True))
