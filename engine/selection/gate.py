@@ -51,16 +51,17 @@ class Gate(Pruner):
         self._starts, self._seed, self._address, self._doubles = starts, seed, address, doubles
         self._sizes = _sizes(rows, objective.counted(starts[0].cards), doubles=doubles)
         self._verdicts: dict[tuple[int, int], float] = {}
+        self._bars: dict[tuple[int, int], float] = {}
         self._chosen: dict[int, list[Nodes]] = {}
 
     def stages(self, number: int, starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[Stage]:
         """The rows of each gate that the one before it has not, then the others, the hard ones first."""
         stages: list[Stage] = []
-        there: Nodes = [[] for _ in starts]
+        there: list[set[int]] = [set() for _ in starts]
         for rows in self._rows(number):
             further = [[row for row in of_node if row not in old] for of_node, old in zip(rows, there, strict=True)]
             stages.append([[(node_by_node(at, part=0), new)] for at, new in zip(first, further, strict=True)])
-            there = rows
+            there = [set(of_node) for of_node in rows]
         rest: Stage = []
         for rows_of_node, card, priority in zip(there, starts, first, strict=True):
             others = [[row for row in part if row not in rows_of_node] for part in hard_and_easy(card)]
@@ -97,7 +98,7 @@ class Gate(Pruner):
         return None if lost is None else self._rows(number)[lost]
 
     def _is_answered(self, number: int) -> bool:
-        return self._verdict(number, len(self._sizes) - 1) is not None
+        return all(self._verdict(number, rung) is not None for rung in range(len(self._sizes)))
 
     def _lost_at(self, number: int) -> int | None:
         """The first gate that a candidate did not pass; None while there is none."""
@@ -128,8 +129,11 @@ class Gate(Pruner):
         return self._mean(nodes)
 
     def _to_beat(self, number: int, rung: int) -> float:
-        cards = zip(self._rows(number)[rung], start_of(self._starts, number).cards, strict=True)
-        return self._mean([[card.outcomes[row].grade or 0.0 for row in rows] for rows, card in cards])
+        if (number, rung) not in self._bars:
+            cards = zip(self._rows(number)[rung], start_of(self._starts, number).cards, strict=True)
+            grades = [[card.outcomes[row].grade or 0.0 for row in rows] for rows, card in cards]
+            self._bars[number, rung] = self._mean(grades)
+        return self._bars[number, rung]
 
     def _mean(self, nodes: Sequence[Sequence[float]]) -> float:
         weights = [card.weight for card in self._objective.counted(self._starts[0].cards)]
@@ -166,10 +170,14 @@ class Gate(Pruner):
         drawn: dict[str, list[int]] = {}
         for card in self._starts[0].cards:
             if card.task not in drawn:
-                old = there.get(card.task, [])
-                left = [row for row in range(self._rows_of(card)) if row not in old]
+                old, left = there.get(card.task, []), self._left(card, there)
                 drawn[card.task] = sorted([*old, *rng.sample(left, min(size - len(old), len(left)))])
         return drawn
+
+    def _left(self, card: Scorecard, there: Mapping[str, list[int]]) -> Sequence[int]:
+        """The rows of a task that are not there: where none is, no list, since a first gate may take many draws."""
+        whole, old = range(self._rows_of(card)), set(there.get(card.task, []))
+        return [row for row in whole if row not in old] if old else whole
 
     def _rows_of(self, card: Scorecard) -> int:
         return 0 if card.task in self._objective.floors else len(card.outcomes)
