@@ -137,7 +137,7 @@ def test_a_preset_that_there_is_not_is_named_with_those_there_are() -> None:
 
 def test_gates_that_double_want_one_and_a_reserve_wants_calls_to_leave() -> None:
     for loop in ("inner", "outer"):
-        with pytest.raises(ConfigError, match=rf"{loop}.gate_doubles .* wants a {loop}.gate"):
+        with pytest.raises(ConfigError, match=rf"{loop}.gate_doubles .* no {loop}.gate"):
             parse_config(raw(**{loop: {"gate_doubles": True}}))
     with pytest.raises(ConfigError, match=r"outer.reserve .* of train_calls"):
         parse_config(raw(outer={"reserve": True}))
@@ -146,7 +146,9 @@ def test_gates_that_double_want_one_and_a_reserve_wants_calls_to_leave() -> None
 def test_from_150_calls_a_task_on_the_outer_gate_of_metaspo_plus_doubles_unless_a_config_wants_it_otherwise() -> None:
     planned = parse_config(raw(preset=PLUS)).outer
     assert (planned.gate, planned.gate_doubles, planned.reserve) == (1, True, True)
-    assert not parse_config(raw(preset=PLUS, outer={"gate": 0})).outer.gate_doubles
+    for gate in (0, 3):
+        assert not parse_config(raw(preset=PLUS, outer={"gate": gate})).outer.gate_doubles, "a config's own is single"
+    assert parse_config(raw(preset=PLUS, outer={"gate": 3, "gate_doubles": True})).outer.gate_doubles
     assert not parse_config(raw(preset=PLUS, racing=0.1)).outer.gate_doubles
     single = parse_config(raw(preset=PLUS, outer={"gate_doubles": False})).outer
     assert (single.gate, single.gate_doubles) == (3, False)

@@ -133,7 +133,7 @@ def _beside(plan: Raw, given: Raw) -> dict[str, Any]:
         out |= {"shared", "shared_margin"}
     elif given.get("shared") is False:
         out |= {"shared_margin"}
-    if given.get("gate") == 0:
+    if "gate" in given:  # who says what a gate is has that one
         out |= {"gate_doubles"}
     return {key: value for key, value in plan.items() if key not in out}
 

@@ -266,7 +266,7 @@ class RunConfig(Table):
         for name in ("inner", "outer"):
             table: InnerTable | OuterTable = getattr(self, name)
             if table.gate_doubles and not table.gate:
-                raise ValueError(f"{name}.gate_doubles says how a gate goes on: it wants a {name}.gate to begin with")
+                raise ValueError(f"{name}.gate_doubles says how a gate goes on: there is no {name}.gate to begin with")
         if self.outer.reserve and self.train_calls is None:
             raise ValueError("outer.reserve says what inner loops leave of train_calls: it wants a number of these")
         if self.outer.keep > 1 and self.outer.under in ("kept", "mixed"):
