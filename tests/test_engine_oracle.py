@@ -243,6 +243,21 @@ def test_a_gain_that_tasks_do_not_share_is_passed_over_as_the_oracle_says(
     assert adopted
 
 
+@pytest.mark.parametrize("world", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 24))])
+def test_gates_that_double_several_times_select_as_the_oracle_says(world: int) -> None:
+    """Of tasks with different numbers of rows and weights, the smaller ones wholly within the later gates."""
+    table = {"candidates": 3, "gate": 1, "gate_doubles": True}
+    outer = {**table, "under": ("kept", "first", "induced", "mixed")[world % 4]}
+    config = make_config({"seed": world, "iterations": 2, "inner": {**table, "keep": 2}, "outer": outer})
+    weighed = zip("abc", (2, 17, 9), (0.1, 1.0, 2.5), strict=True)
+    tasks = (*(make_task(name, train=rows, weight=weight) for name, rows, weight in weighed), *tasks_of(0))
+    oracle = Oracle(config, list(tasks), World(world).answer)
+    oracle.run()
+    runs = Runs(config, tasks, World(world), timing=world, width=8)
+    assert runs.session() is not None
+    assert selections(runs.journal.events) == oracle.selections
+
+
 @settings(max_examples=examples(4, random=15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     sizes=SIZES,
