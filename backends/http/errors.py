@@ -119,6 +119,7 @@ def _telling(words: str, kind: type[BackendError], statuses: tuple[int, ...] = (
 
 
 _FAULTS_IN_FORM = (400, 404, 422, 500)
+_FIELD = "(?:request |keyword )?(?:argument|parameter|field|name|property)"
 _TELLING = (
     _telling(
         r"\bsystem\b.{0,30}\b(?:role|message|prompt|instruction)s?\b.{0,40}\b(?:not|n't|un)\s*(?:be |is |are )?"
@@ -143,7 +144,7 @@ _TELLING = (
     ),
     _telling(
         r"(?:unsupported|does not support|not supported|deprecated|(?:unrecogni[sz]ed|unknown|unexpected) "
-        r"(?:request |keyword )?(?:argument|parameter|field|name|property)).{0,60}\btemperature\b"
+        rf"{_FIELD}).{{0,60}}\btemperature\b"
         r"|\btemperature\b.{0,60}(?:unsupported|does not support|not (?:supported|permitted|allowed)|deprecated)",
         WrongForm,
         _FAULTS_IN_FORM,
@@ -151,7 +152,7 @@ _TELLING = (
     ),
     _telling(
         r"\bextra (?:field|input)s?\b.{0,10}\bnot permitted|\b(?:unrecogni[sz]ed|unknown|unexpected|unsupported) "
-        r"(?:request |keyword )?(?:argument|parameter|field|name|property)|\bproperty\b.{0,60}\bunsupported",
+        rf"{_FIELD}|\bproperty\b.{{0,60}}\bunsupported",
         WrongForm,
         (400, 422),
     ),
