@@ -1,6 +1,7 @@
 """The journal: whole lines survive a kill, a resumed run repeats its selections, a contradiction is noticed."""
 
 import asyncio
+import resource
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -122,6 +123,63 @@ def test_a_journal_cut_anywhere_reads_as_its_whole_lines(cut: int, tmp_path_fact
     path.write_bytes(content)
     whole = content.count(b"\n") + (content != b"" and content.endswith(b"}"))
     assert len(read_journal(path)) == whole
+
+
+SPENT = Spent(calls=3, of_budget=Cost(4, 5, 0.5))
+LINE = orjson.dumps({**SPENT.line(), "text": 'ä "\n{}', "t": 1.5}, default=Cost._asdict)
+
+
+@pytest.mark.parametrize("cut", range(len(LINE)))
+def test_a_line_cut_off_anywhere_is_no_damage(cut: int, tmp_path: Path) -> None:
+    """Whether another session's line came after it or not."""
+    path = tmp_path / "j"
+    for after in (b"", b"\n" + LINE + b"\n", b"\n"):
+        path.write_bytes(LINE + b"\n" + LINE[:cut] + after)
+        stored = StoredJournal(path)
+        assert len(list(stored)) == 1 + (len(after) > 1)
+        assert stored.damaged == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\0" * 40,  # as after a power failure
+        b"x" + LINE,
+        LINE[:30] + LINE,  # without the line's end
+        LINE + LINE,
+        LINE[30:],
+        LINE[:20] + bytes(8) + LINE[28:],
+        LINE[:20] + b"\xff\xfe" + LINE[22:],
+        LINE.replace(b"3", b'"3"'),
+        b'{"event":"start","seed":"x"}',
+        b"17",
+    ],
+)
+def test_a_line_that_no_kill_leaves_so_is_damaged(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    path.write_bytes(LINE + b"\n" + line + b"\n" + LINE + b"\n")
+    stored = StoredJournal(path)
+    for _ in range(2):
+        assert len(list(stored)) == 2
+        assert stored.damaged == 1
+
+
+async def test_a_line_that_the_disk_had_room_for_a_part_of_stops_the_run_and_harms_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    journal = FileJournal(path, clock=asyncio.get_running_loop().time)
+    journal.write(Finish(score=1.0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, hard))
+    try:
+        with pytest.raises(RunStopped, match="cannot be written"):
+            journal.write(Finish(score=2.0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    journal.write(Finish(score=3.0))
+    journal.close()
+    stored = StoredJournal(path)
+    assert list(stored) == [Finish(score=1.0), Finish(score=3.0)]
+    assert stored.damaged == 0
 
 
 async def test_a_journal_can_be_written_from_a_callback_of_the_event_loop(tmp_path: Path) -> None:

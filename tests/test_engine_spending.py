@@ -1,6 +1,10 @@
 """What a run has taken out of its budget is known to its next session, also of calls that came in late or in part."""
 
+import os
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Literal
 
 import anyio
@@ -10,9 +14,13 @@ from world import World, make_config, make_task
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Request, evaluate, optimize
 from metaspo.backends import BackendError, HalfAnswer, Simulated
 from metaspo.engine import Prepared
-from metaspo.engine.journal.journal import StoredJournal
+from metaspo.engine.errors import RunDirectoryError
+from metaspo.engine.journal.events import Spent, Start
+from metaspo.engine.journal.journal import FileJournal, StoredJournal
+from metaspo.engine.journal.ledger import Ledger
 from metaspo.engine.journal.view import RunView
-from metaspo.scheduling import BudgetExhausted, Prices, RunStopped
+from metaspo.engine.runs.directory import RunDirectory
+from metaspo.scheduling import BudgetExhausted, Cost, Prices, RunStopped
 
 PRICES = Prices(input=0.15, cached=0.075, output=0.6)  # answers are paid for by the token, and so never aborted
 WIDTH = 5
@@ -115,3 +123,77 @@ async def test_half_answers_count_against_a_cap_on_tokens_in_the_next_session(tm
     taken = spent.of_budget
     assert 0 < spent.calls <= taken.calls
     assert taken.tokens > 100 * taken.calls  # at the most each can have taken; nothing is known of what it did take
+
+
+DAMAGE: dict[str, Callable[[RunDirectory], object]] = {
+    "random bytes": lambda run: run.journal.write_bytes(Random(1).randbytes(run.journal.stat().st_size)),
+    "a line": lambda run: run.journal.write_bytes(run.journal.read_bytes().replace(b'"calls":', b'"calls"x', 1)),
+    "gone": lambda run: run.journal.unlink(),
+    "emptied": lambda run: run.journal.write_bytes(b""),
+    "the end cut off": lambda run: os.truncate(run.journal, run.journal.stat().st_size * 2 // 3),
+}
+
+
+def killed(run: RunDirectory) -> None:
+    """Leave what a second session leaves that is killed: its ledger, and no summary but the first one's."""
+    with closing(FileJournal(run.journal, clock=lambda: 0.0)) as journal:
+        journal.write(Start())
+        journal.write(Spent(of_budget=Cost(calls=5)))
+    run.summary.unlink()
+    Ledger(run.ledger, session=2).note((3, 3, 3, 0.0, 0), Cost(calls=4))
+
+
+@pytest.mark.parametrize(
+    ("damage", "was_killed"), [*((damage, False) for damage in DAMAGE), *((damage, True) for damage in [*DAMAGE][:-1])]
+)
+@pytest.mark.virtual
+async def test_where_it_cannot_be_known_what_was_spent_a_cap_refuses_the_next_session(
+    tmp_path: Path, damage: str, was_killed: bool
+) -> None:
+    """And no call is made; without a cap the run goes on."""
+    provider, capped, free = Provider(), prepared(tmp_path, calls=33), prepared(tmp_path)
+    await provider.session(capped, stop_after=1.5)
+    run = capped.directory
+    assert run is not None
+    if was_killed:
+        killed(run)
+    DAMAGE[damage](run)
+    calls = len(provider.answered)
+
+    with pytest.raises(RunDirectoryError, match=r"journal\.jsonl: .* what was spent before is not known"):
+        await provider.session(capped, stop_after=1000)
+    assert len(provider.answered) == calls > 0
+    await provider.session(free, stop_after=5)
+    assert len(provider.answered) > calls
+
+
+@pytest.mark.parametrize("cut", [1, 20, 60])
+@pytest.mark.virtual
+async def test_a_session_that_was_killed_in_the_middle_of_a_line_is_gone_on_from(tmp_path: Path, cut: int) -> None:
+    """Twice: half a line is then no longer the last one."""
+    provider, capped = Provider(), prepared(tmp_path, calls=33)
+    await provider.session(capped, stop_after=1.5)
+    run = capped.directory
+    assert run is not None
+    whole = run.journal.read_bytes()
+    run.journal.write_bytes(whole + whole.splitlines()[-1][:cut])
+    await provider.session(capped, stop_after=1.5)
+    with pytest.raises(BudgetExhausted):
+        await provider.session(capped, stop_after=1000)
+    assert 25 < len(provider.answered) <= 33
+
+
+@pytest.mark.virtual
+async def test_an_evaluation_with_a_damaged_book_is_refused_too(tmp_path: Path) -> None:
+    provider, capped = Provider(), prepared(tmp_path, calls=5)
+    for expected in (BudgetExhausted, RunDirectoryError):
+        async with provider.gateway() as gateway:
+            with pytest.raises(expected):
+                await evaluate(capped, gateway=gateway, split="train")
+        damage_all(tmp_path)
+    assert len(provider.answered) == 5
+
+
+def damage_all(folder: Path) -> None:
+    for book in folder.glob("runs/spent/*/journal.jsonl"):
+        book.write_bytes(b"x" + book.read_bytes())

@@ -5,15 +5,18 @@ runs of one config have the same ones, whatever their timing. A run that is star
 says its selections once more.
 """
 
+import errno
 import os
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import orjson
+from pydantic_core import from_json
 
 from metaspo.backends.http.loose_json import mended
-from metaspo.engine.journal.events import Event, Select, event_of
+from metaspo.engine.journal.events import Event, Select, Spent, Start, event_of
 from metaspo.engine.journal.faults import stopping_at_faults
 from metaspo.scheduling import Cost
 
@@ -41,14 +44,17 @@ class FileJournal:
             self._file: BinaryIO = path.open("ab", buffering=0)
         self._clock = clock
         self._start = self._clock()
-        if self._file.tell() and not _ends_a_line(path):
-            self._file.write(b"\n")  # a kill in mid-line: the next line starts on its own
+        self._cut_off = self._file.tell() > 0 and not _ends_a_line(path)  # by a kill, or a full disk
 
     def write(self, event: Event) -> None:
         """Append one event, with the seconds since this process opened the journal."""
         line = {**event.line(), "t": round(self._clock() - self._start, 3)}
+        text = b"\n" * self._cut_off + _encoded(line)  # on a line of its own
+        self._cut_off = True
         with stopping_at_faults(self._path):
-            self._file.write(_encoded(line))
+            if self._file.write(text) < len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._cut_off = False
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -87,16 +93,25 @@ class StoredJournal:
 
     A line cut off by a kill is passed over, and so is one of a kind that only a newer version knows.
     No file, no events.
+
+    Attributes:
+        damaged: lines that were passed over for another reason, the last time.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.damaged = 0
 
     def __iter__(self) -> Iterator[Event]:
+        self.damaged = 0
         if not self._path.is_file():
             return
         with self._path.open("rb") as lines:
-            yield from filter(None, map(event_in, lines))
+            for line in lines:
+                if event := event_in(line):
+                    yield event
+                else:
+                    self.damaged += _is_damaged(line.strip())
 
 
 def event_in(line: bytes) -> Event | None:
@@ -105,6 +120,25 @@ def event_in(line: bytes) -> Event | None:
         return event_of(orjson.loads(line))
     except orjson.JSONDecodeError:
         return None
+
+
+def _is_damaged(line: bytes) -> bool:
+    """Whether a line without an event is neither cut off by a kill nor of a kind that only a newer version knows."""
+    try:
+        table = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return not _is_cut_off(line)
+    return not isinstance(table, dict) or table.get("event") in (Start.event, Spent.event)
+
+
+def _is_cut_off(line: bytes) -> bool:
+    """Whether a table of JSON begins so; an empty line, too, may be what is left of one."""
+    try:
+        text = getincrementaldecoder("utf-8")().decode(line)  # without a letter that is cut in two
+        from_json(text or "{")
+    except ValueError as error:
+        return line[:1] in (b"", b"{") and str(error).startswith("EOF while parsing")
+    return False
 
 
 def read_lines(path: Path, offset: int) -> tuple[list[bytes], int]:

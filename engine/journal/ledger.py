@@ -7,7 +7,6 @@ systems without shared memory, have no ledger.
 """
 
 import errno
-import math
 import mmap
 import os
 import struct
@@ -22,6 +21,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 HEAD = struct.Struct("<B7x36sq")  # which record counts, the boot, the session's number
 RECORD = struct.Struct("<8d")  # calls, tokens of prompts and of answers, dollars, unpriced; taken of the budget
 UNSUPPORTED = (errno.ENODEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # as file systems over a network say
+MOST = 2**63  # that a journal holds of anything
 SIZE = HEAD.size + 2 * RECORD.size
 
 
@@ -63,23 +63,23 @@ class Ledger:
             self._path.unlink()
 
 
-def left_by(path: Path, *, session: int) -> Spent | None:
-    """What the session of this number had spent when it was killed; None where that is not known to the call."""
+def left_by(path: Path) -> tuple[int, Spent] | None:
+    """The number of a session that was killed, and what it had spent; None where that is not known to the call."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
     if len(content) != SIZE:
         return None
-    counts, boot, noted = HEAD.unpack_from(content)
-    if counts not in (1, 2) or boot != _boot() or noted != session:
+    counts, boot, session = HEAD.unpack_from(content)
+    if counts not in (1, 2) or boot != _boot():
         return None
     record = RECORD.unpack_from(content, HEAD.size + (counts - 1) * RECORD.size)
-    if not all(map(math.isfinite, record)):  # damaged
+    if not all(0 <= number < MOST for number in record):  # damaged
         return None
     calls, prompt, completion, dollars, unpriced, taken_calls, taken_tokens, taken_dollars = record
     counts = int(calls), int(prompt), int(completion), dollars, int(unpriced)
-    return Spent.of(counts, Cost(int(taken_calls), int(taken_tokens), taken_dollars))
+    return session, Spent.of(counts, Cost(int(taken_calls), int(taken_tokens), taken_dollars))
 
 
 def _shared_with(path: Path) -> mmap.mmap | None:

@@ -18,6 +18,7 @@ import anyio
 
 from metaspo.engine.config.calls import inner_proposer, outer_proposer
 from metaspo.engine.config.models import OPTIMIZER_TEMPERATURE, model_of
+from metaspo.engine.config.schema import BudgetTable
 from metaspo.engine.config.token_counter import open_counter
 from metaspo.engine.journal.events import Spent
 from metaspo.engine.journal.journal import FileJournal, Journal, MemoryJournal
@@ -122,7 +123,8 @@ async def open_session(
         stack.enter_context(logging_about(run=name))
         journal = stack.enter_context(_journal(prepared))
         await stack.enter_async_context(beside(prepared, observer.warn))
-        view = sessions_before(directory, journal) if directory else RunView()
+        capped = purse is None and prepared.config.budget != BudgetTable()
+        view = sessions_before(directory, journal, capped=capped) if directory else RunView()
         number, earlier = view.sessions + 1, view.spent
         watched = WatchedJournal(journal, observer.warn, view=view)
         context = make_context(

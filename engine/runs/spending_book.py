@@ -6,13 +6,16 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
+
 from metaspo.engine.config.schema import BudgetTable
+from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.journal.events import Counts, Spent, Start
 from metaspo.engine.journal.journal import FileJournal, Journal, StoredJournal
 from metaspo.engine.journal.ledger import Ledger, left_by
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.scheduling import Account, Budget, Cost, Purse, RunStopped
+from metaspo.scheduling import NOTHING, Account, Budget, Cost, Purse, RunStopped
 
 
 def unanswered(spent: Spent) -> Cost:
@@ -23,14 +26,45 @@ def unanswered(spent: Spent) -> Cost:
     return Cost(max(0, more.calls), max(0, more.tokens), max(0.0, more.dollars))
 
 
-def sessions_before(directory: RunDirectory, journal: Journal) -> RunView:
-    """The sessions so far of a directory that is held: what a kill kept the last one from saying is said for it."""
-    view = RunView.of(StoredJournal(directory.journal))
-    if spent := left_by(directory.ledger, session=view.sessions):
+def sessions_before(directory: RunDirectory, journal: Journal, *, capped: bool) -> RunView:
+    """The sessions so far of a directory that is held: what a kill kept the last one from saying is said for it.
+
+    Raises:
+        RunDirectoryError: where there is a cap on what they spend together and not all of it is known.
+    """
+    stored = StoredJournal(directory.journal)
+    view = RunView.of(stored)
+    number, spent = left_by(directory.ledger) or (0, Spent())
+    if capped:
+        unseen = number > view.sessions and spent.of_budget != NOTHING
+        _check_whole(directory, view, damaged=stored.damaged, unseen=unseen)
+    if number == view.sessions > 0:
         spent = replace(spent, seconds=view.session.seconds)
         journal.write(spent)
         view.apply(spent)
     return view
+
+
+def _check_whole(directory: RunDirectory, view: RunView, *, damaged: int, unseen: bool) -> None:
+    """Raises `RunDirectoryError` for a journal that does not tell all of what its sessions spent: lines are `damaged`,
+    or what lies beside it knows more; `unseen`: of a session."""
+    if damaged:
+        what = f"{damaged} of its lines cannot be read"
+    elif unseen or _calls_summed_up(directory) > view.spent.calls:
+        what = "lines are missing"
+    else:
+        return
+    raise RunDirectoryError(
+        f"{directory.journal}: {what}, so what was spent before is not known, and [budget] caps it; put a whole copy "
+        f"there, or move {directory.path} away and set in [budget] what may still be spent: answers are in the cache"
+    )
+
+
+def _calls_summed_up(directory: RunDirectory) -> int:
+    """Calls of all sessions, by the summary of the last one that wrote one; 0 where none can be read."""
+    with suppress(OSError, ValueError, AttributeError, TypeError):
+        return int(orjson.loads(directory.summary.read_bytes())["all_sessions"]["calls"])
+    return 0
 
 
 @contextmanager
@@ -81,7 +115,7 @@ def command_purse(table: BudgetTable, *, kept: Path | None, name: str) -> Iterat
         return
     directory = RunDirectory(kept)
     with directory.held(), closing(FileJournal(directory.journal, clock=asyncio.get_running_loop().time)) as journal:
-        view = sessions_before(directory, journal)
+        view = sessions_before(directory, journal, capped=True)
         purse = Purse(table.caps, spent=view.spent.of_budget, unanswered=unanswered(view.spent), name=name)
         book = _Book(journal, purse)
         purse.listeners.append(book.announce)
