@@ -134,11 +134,11 @@ def wait_until_kept(folder: Path, entries: int) -> None:
             (found,) = connection.execute("SELECT count(*) FROM Cache").fetchone()
 
 
-def run_into(folder: Path, server: ChatServer, *, calls: int) -> Process:
+def run_into(folder: Path, server: ChatServer, *options: str, calls: int) -> Process:
     """A run under way that has so many more answers, all of them kept, and waits for others."""
     before = server.calls
     server.hold_after(calls)
-    running = start("optimize", "run.toml", folder=folder)
+    running = start("optimize", "run.toml", *options, folder=folder)
     server.wait_for(answered=before + calls)
     wait_until_kept(folder, before + calls)
     return running

@@ -88,25 +88,30 @@ def test_a_killed_run_is_told_from_one_under_way(project: Path, server: ChatServ
 
 
 def test_an_interrupted_run_says_so_and_nothing_of_a_killed_one(project: Path, server: ChatServer) -> None:
-    running = run_into(project, server, calls=30)
+    assert here("optimize", "run.toml", "--set", "budget.calls=10").code == 3
+    running = run_into(project, server, "--set", "budget.calls=300", calls=30)
     running.send_signal(signal.SIGINT)
     assert end(running).code == 130
     text = shown()
     assert "Not finished: interrupted; start it again to go on" in text
+    assert text.endswith("Go on with it: metaspo optimize run.toml --set budget.calls=300\n"), "under the same cap"
     assert BROKEN_OFF not in text
     assert UNDER_WAY not in text
 
 
-def test_the_command_that_goes_on_with_a_run_is_told_with_what_was_set_but_for_caps(
+def test_the_command_that_goes_on_with_a_run_is_told_with_what_was_set_and_the_cap_to_raise(
     project: Path, server: ChatServer
 ) -> None:
     sets = ("--set", 'base.revision="two words"', "--set", "iterations=1")
-    assert here("optimize", "run.toml", *sets, "--set", "budget.calls=30").code == 3
+    caps = ("--set", "budget.calls=30", "--set", "budget.tokens=1_000_000")
+    assert here("optimize", "run.toml", *sets, *caps).code == 3
     command = "metaspo optimize run.toml --set 'base.revision=\"two words\"' --set iterations=1"
+    command += " --set budget.tokens=1000000 --set budget.calls=MORE_THAN_30"
     assert f"Go on with it: {command}" in shown()
     assert command in here("runs").out
     assert here("runs", "--json").data[0]["goes_on_with"] == command
-    assert here(*shlex.split(command)[1:]).code == 0
+    assert "budget.calls" in here(*shlex.split(command)[1:]).errors[0], "nothing is spent that nobody has allowed"
+    assert here(*shlex.split(command.replace("MORE_THAN_30", "3_000"))[1:]).code == 0
     (run,) = here("runs", "--json").data
     assert run["line"]["state"] == "finished"
     assert run["line"]["goes_on_with"] == ""
@@ -124,13 +129,13 @@ def test_a_run_that_begins_anew_says_which_one_it_does_not_go_on_with(project: P
     assert (anew.code, f"does not go on with {old}" in anew.err) == (3, True)
     commands = {run["name"]: run["goes_on_with"] for run in here("runs", "--json").data}
     (new,) = commands.keys() - {old}
-    assert commands == {old: "", new: "metaspo optimize run.toml"}
+    assert commands == {old: "", new: "metaspo optimize run.toml --set budget.calls=MORE_THAN_40"}
     again = here("optimize", "run.toml", "--set", "budget.calls=50")
     assert "does not go on" not in again.err
     (project / "run.toml").write_text(config)
     assert "does not go on" not in here("optimize", "run.toml", "--set", "budget.calls=40").err
     assert {run["name"]: run["goes_on_with"] for run in here("runs", "--json").data} == {
-        old: "metaspo optimize run.toml",
+        old: "metaspo optimize run.toml --set budget.calls=MORE_THAN_40",
         new: "",
     }
 

@@ -338,3 +338,20 @@ def test_who_only_looks_keeps_nobody_from_beginning(tmp_path: Path, monkeypatch:
     with directory.held():
         assert looker.closed
     assert not directory.in_use
+
+
+@pytest.mark.parametrize(
+    "damaged", ["[1]", "{", '{"set": [1], "budget": 3, "cap": [], "config": "/c.toml"}', '{"config": 5}']
+)
+@pytest.mark.parametrize("part", ["origin", "config", "summary"])
+def test_the_command_that_goes_on_with_a_run_is_left_out_where_files_do_not_tell_it(
+    tmp_path: Path, part: str, damaged: str
+) -> None:
+    run = RunDirectory(tmp_path)
+    write_json(run.config, {"budget": {"calls": 9}})
+    write_json(run.origin, {"config": "/c.toml", "set": {"budget.tokens": 5}})
+    write_json(run.summary, {"cap": "calls"})
+    whole = "metaspo optimize /c.toml --set budget.tokens=5"
+    assert run.goes_on_with == f"{whole} --set budget.calls=MORE_THAN_9"
+    getattr(run, part).write_text(damaged)
+    assert run.goes_on_with in ("", whole, "metaspo optimize /c.toml --set budget.calls=MORE_THAN_9")

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from metaspo.engine.optimize.result import RunResult
 
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+BUDGET = "budget"  # how keys of caps begin
 FINGERPRINT = "-[0-9a-f]{8}"  # after the config's name in a directory's
 PRIVATE = 0o700  # prompts and answers are their owner's, here as in the cache
 LOOKS, LOOK = 10, 0.02  # tries to hold a directory, and seconds between two
@@ -130,23 +131,33 @@ class RunDirectory:
     @property
     def command(self) -> str:
         """The command of its last session, as `command_of` has it; "" where its config is not known."""
-        with suppress(OSError, ValueError):
-            origin = orjson.loads(self.origin.read_bytes())
-            path = Path(str(origin.get("config", "")) if isinstance(origin, dict) else "")
-            if path.is_absolute():
-                return command_of(path, origin.get("set", {}))
-        return ""
+        origin = _table_in(self.origin)
+        path = Path(str(origin.get("config", "")))
+        return command_of(path, _table(origin.get("set"))) if path.is_absolute() else ""
 
     @property
     def goes_on_with(self) -> str:
-        """The command that goes on with the run; "" where none is known, or where the same one has begun another run
-        since, of a config, data or rules that have changed."""
-        if command := self.command:
-            with suppress(OSError):
-                began = self.config.stat().st_mtime
-                if any(run.config.stat().st_mtime > began for run in self.others_of(command)):
-                    return ""
-        return command
+        """The command that goes on with the run, under the caps that were set; "" where none is known, or where the
+        same one has begun another run since, of a config, data or rules that have changed."""
+        command = self.command
+        if not command:
+            return ""
+        with suppress(OSError):
+            began = self.config.stat().st_mtime
+            if any(run.config.stat().st_mtime > began for run in self.others_of(command)):
+                return ""
+        return shlex.join((*shlex.split(command), *self._caps()))
+
+    def _caps(self) -> Iterator[str]:
+        """Options that set the caps that were set for the last session; one that stopped it is to be raised."""
+        cap = _table_in(self.summary).get("cap")
+        limit = _table(_table_in(self.config).get("budget")).get(str(cap))
+        reached = f"budget.{cap}" if limit is not None and _older(self.config, self.summary) else ""
+        for key, value in _table(_table_in(self.origin).get("set")).items():
+            if key.startswith(BUDGET) and key != reached and value is not None:
+                yield from _setting(key, value)
+        if reached:
+            yield from ("--set", f"{reached}=MORE_THAN_{limit}")
 
     def others_of(self, command: str) -> "list[RunDirectory]":
         """Other runs of its config's name that this command has begun, the latest first."""
@@ -168,19 +179,38 @@ class RunDirectory:
 
 def command_of(file: Path, overrides: Mapping[str, Any]) -> str:
     """The command, from the current folder, that optimizes by a config's file and what was set over it, but for caps:
-    they may be what stopped the run."""
+    with others it goes on with the same run."""
     path, here = file.absolute(), Path.cwd()
     planned: Mapping[str, Any] = {}
     if None in overrides.values():  # as `--calls` clears what a config has; `--set` cannot
         planned = planned_for(overrides.get("train_calls"))
     sets = [
-        ("--set", f"{key}={as_toml(value)}")
+        _setting(key, value)
         for key, value in overrides.items()
-        if value is not None and value != planned.get(key) and not key.startswith("budget")
+        if value is not None and value != planned.get(key) and not key.startswith(BUDGET)
     ]
     calls = ("--calls", str(planned["train_calls"])) if "train_calls" in planned else ()
     shown = path.relative_to(here) if path.is_relative_to(here) else path
     return shlex.join(("metaspo", "optimize", str(shown), *calls, *chain.from_iterable(sets)))
+
+
+def _setting(key: str, value: object) -> tuple[str, str]:
+    return "--set", f"{key}={as_toml(value)}"
+
+
+def _table_in(path: Path) -> dict[str, Any]:
+    """A JSON file's table; {} where none can be read."""
+    with suppress(OSError, ValueError):
+        return _table(orjson.loads(path.read_bytes()))
+    return {}
+
+
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _older(path: Path, than: Path) -> bool:
+    return path.stat().st_mtime_ns <= than.stat().st_mtime_ns
 
 
 def _locked(lock: TextIO) -> bool:

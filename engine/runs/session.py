@@ -65,15 +65,16 @@ class Session:
 
     async def run(self) -> RunReport:
         """Go through the run. However it ends, what it spent and how far it came is written down."""
-        result, stopped = None, ""
+        result: RunResult | None = None
+        stop: Exception | None = None
         try:
             with self._heard():
                 result = await run(self.context, searched=self._note_search)
-        except Exception as stop:
-            stopped = str(stop)
+        except Exception as error:
+            stop = error
             raise
         finally:
-            usage, seconds = await self._end(result, stopped)
+            usage, seconds = await self._end(result, stop)
         if self.directory:
             self.directory.write_result(result)
         path = self.directory.path if self.directory else None
@@ -85,7 +86,7 @@ class Session:
     def _note_search(self) -> None:
         self.search = self.context.account.statistics()
 
-    async def _end(self, result: RunResult | None, stopped: str) -> tuple[AccountStatistics, float]:
+    async def _end(self, result: RunResult | None, stop: Exception | None) -> tuple[AccountStatistics, float]:
         """Settle and write down what the session spent; a finished run stays finished, whatever becomes of a rerun."""
         account = self.context.account
         if result is None:
@@ -97,7 +98,7 @@ class Session:
         if self.live:
             self.live.write()
         if self.directory and (result or not self.directory.result.exists()):
-            summary = RunSummary.of(result, usage, seconds=seconds, stopped=stopped, view=self.view)
+            summary = RunSummary.of(result, usage, seconds=seconds, stop=stop, view=self.view)
             write_json(self.directory.summary, summary.as_json())
         return usage, seconds
 

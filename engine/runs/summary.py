@@ -14,7 +14,7 @@ from metaspo.engine.journal.view import AllSessions, Barriers, RunView
 from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import VERSION, Gain, RunReport, RunResult
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.scheduling import AccountStatistics, LaneUse
+from metaspo.scheduling import AccountStatistics, BudgetExhausted, LaneUse
 
 USE_COLUMNS: Mapping[str, Callable[[LaneUse], str]] = {
     "calls": lambda use: f"{use.calls:,}",
@@ -34,6 +34,7 @@ class RunSummary:
 
     Attributes:
         stopped: why the session did not get to the end; "" if it was interrupted or finished.
+        cap: which one of [budget] stopped it: "calls", "tokens" or "dollars"; "" if none did.
         seconds: its wall time.
         scores, gains, optimism: of the result, where there is one.
         all_sessions, barriers, proposals, system_search, optimism_estimate: by the journal. They may depend on how the
@@ -43,6 +44,7 @@ class RunSummary:
     version: int = 0
     finished: bool = False
     stopped: str = ""
+    cap: str = ""
     seconds: float = 0.0
     usage: AccountStatistics
     scores: tuple[ScoreRow, ...] = ()
@@ -56,13 +58,20 @@ class RunSummary:
 
     @classmethod
     def of(
-        cls, result: RunResult | None, usage: AccountStatistics, *, seconds: float, stopped: str = "", view: RunView
+        cls,
+        result: RunResult | None,
+        usage: AccountStatistics,
+        *,
+        seconds: float,
+        stop: Exception | None = None,
+        view: RunView,
     ) -> "RunSummary":
         """Of a session that ends; `result` is None if it did not get to the end."""
         return cls(
             version=VERSION,
             finished=result is not None,
-            stopped=stopped,
+            stopped=str(stop or ""),
+            cap=stop.cap if isinstance(stop, BudgetExhausted) else "",
             seconds=round(seconds, 3),
             usage=usage,
             scores=tuple(test.row for test in result.tests) if result else (),
