@@ -10,7 +10,7 @@ from rich.text import Text
 
 from metaspo.engine import Gain, RunDirectory, RunReport, report_data
 from metaspo.engine.evaluation.task_rows import COLUMNS, SHORT, TaskRow, cost_sentence
-from metaspo.engine.evaluation.test_score import OF_COST, cut_off
+from metaspo.engine.evaluation.test_score import OF_COST, unreadable
 from metaspo.engine.journal.view import Barriers
 from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import GuardScore, chosen_sentence
@@ -141,7 +141,7 @@ def _print_warning(out: Console, summary: RunSummary, *, short: bool = False) ->
             next((use for lane, use in summary.usage.lanes.items() if "optimizer" in lane), None), "optimizer"
         )
         say(out, f"warning: {warning} {again}".rstrip(), style="yellow")
-    if warning := cut_off(row for row in summary.scores if row.stage == "after"):
+    if warning := unreadable(row for row in summary.scores if row.stage == "after"):
         say(out, f"warning: {warning}.", style="yellow")
 
 

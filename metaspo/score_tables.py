@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from metaspo.engine import EvaluationReport
-from metaspo.engine.evaluation.test_score import OF_COST, SCORE_COLUMNS, cut_off
+from metaspo.engine.evaluation.test_score import OF_COST, SCORE_COLUMNS, unreadable
 from metaspo.engine.money import show_dollars
 from metaspo.scheduling.statistics import LaneUse
 from metaspo.tables import fitting, say
@@ -28,7 +28,7 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
     for row in report.scores:
         if row.unanswered:
             out.print(f"{row.task}: {row.failed} without an answer: {row.unanswered}")
-    if warning := cut_off(report.scores):
+    if warning := unreadable(report.scores):
         say(out, f"warning: {warning}.", style="yellow")
     use = report.usage.total
     if not use.calls and 2 * sum(row.malformed for row in report.scores) > sum(row.examples for row in report.scores):

@@ -8,7 +8,7 @@ from world import make_task
 from metaspo.backends import Usage
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status
 from metaspo.engine.evaluation.task_rows import COLUMNS, SHORT, TaskRow, cost_sentence, task_rows
-from metaspo.engine.evaluation.test_score import SCORE_COLUMNS, ScoreRow, TestScore, cut_off, dollars, percent
+from metaspo.engine.evaluation.test_score import SCORE_COLUMNS, ScoreRow, TestScore, dollars, percent, unreadable
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.statistics import Interval
 from metaspo.engine.tasks import Example
@@ -174,13 +174,14 @@ def test_a_scorecards_row_counts_its_outcomes_and_means_its_usages() -> None:
     outcomes = (
         read(EXAMPLES[0], "yes", Usage(100, 10)),
         read(EXAMPLES[1], "yes", Usage(200, 20)),
-        Outcome(example=EXAMPLES[2], status=Status.MALFORMED, grade=0.0, cut=True),
+        Outcome(example=EXAMPLES[2], status=Status.MALFORMED, text=" ", grade=0.0, cut=True),
         Outcome(example=EXAMPLES[3], status=Status.FAILED, reason="too long"),
     )
     card = card_of(*outcomes, prices=Prices(input=2.0, cached=1.0, output=10.0))
     row = TestScore.of(replace(card, weight=3.0), role="target", metric="accuracy", stage="given", prompt=2)
     assert row.grades == (1.0, 0.0, 0.0, None)
-    assert (row.examples, row.malformed, row.cut, row.failed) == (4, 1, 1, 1)
+    assert (row.examples, row.malformed, row.cut, row.empty, row.failed) == (4, 1, 1, 1, 1)
+    assert card_of(outcomes[2]._replace(text="Hm.")).empty == card_of(outcomes[2]._replace(broken=True)).empty == 0
     assert (row.prompt_tokens, row.answer_tokens) == (150, 15)
     assert row.dollars_per_thousand == pytest.approx(0.45)
     assert (row.weight, row.prompt, row.stage, row.labels, row.repeats) == (3.0, 2, "given", (), ())
@@ -219,6 +220,27 @@ def test_a_question_that_is_asked_again_is_known_by_its_first_place() -> None:
 def test_answers_that_were_cut_off_are_told_where_they_are_a_tenth(
     cut: int, examples: int, failed: int, told: bool
 ) -> None:
-    sentence = cut_off([replace(BEFORE, cut=cut, examples=examples, failed=failed)])
+    sentence = unreadable([replace(BEFORE, malformed=0, cut=cut, examples=examples, failed=failed)])
     answers = f"{cut} of {examples - failed} answers were cut off and are not in the form asked for"
     assert sentence == (f"{answers}: raise [base] max_tokens" if told else "")
+
+
+@pytest.mark.parametrize(
+    ("malformed", "empty", "examples", "failed", "told"),
+    [
+        (0, 0, 0, 0, ""),
+        (0, 0, 3, 3, ""),
+        (8, 8, 10, 0, ""),
+        (9, 0, 11, 0, ""),
+        (9, 0, 10, 0, "9 of 10 answers are not in the form asked for: see to"),
+        (9, 9, 12, 2, "9 of 10 answers are not in the form asked for (9 of them empty): see to"),
+        (2000, 1, 2000, 0, "2,000 of 2,000 answers are not in the form asked for (1 of them empty): see to"),
+    ],
+)
+def test_answers_of_which_nearly_none_is_in_the_form_asked_for_are_told_with_what_to_see_to(
+    malformed: int, empty: int, examples: int, failed: int, told: str
+) -> None:
+    row = replace(BEFORE, malformed=malformed, empty=empty, examples=examples, failed=failed)
+    sentence = unreadable([row])
+    assert sentence.startswith(told)
+    assert ("chat template" in sentence) is bool(told)

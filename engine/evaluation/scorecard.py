@@ -81,6 +81,12 @@ class Scorecard:
         return sum(outcome.cut for outcome in self.outcomes)
 
     @property
+    def empty(self) -> int:
+        """Those of them that had no text."""
+        malformed = (outcome for outcome in self.outcomes if outcome.status is Status.MALFORMED)
+        return sum(not outcome.broken and not outcome.text.strip() for outcome in malformed)
+
+    @property
     def failed(self) -> int:
         """Examples for which no answer could be had."""
         return self._statuses.count(Status.FAILED)

@@ -24,7 +24,7 @@ class ScoreRow:
         prompt: 0 for a task's best (or only) user prompt, 1 for the next, …
         score: the metric over the answered examples, 0 to 1; None if none was answered.
         malformed, failed: how many examples ended so.
-        cut: how many of the malformed ones were cut off at max_tokens.
+        cut, empty: how many of the malformed ones were cut off at max_tokens, and had no text.
         interval: 95%, of the score with other examples of the task; None if none was answered.
         weight: how much the task counts in a mean over tasks.
         prompt_tokens: of one question with its prompts, the mean over the answers, as the server counts them.
@@ -42,6 +42,7 @@ class ScoreRow:
     examples: int = 0
     malformed: int = 0
     cut: int = 0
+    empty: int = 0
     failed: int = 0
     interval: Interval | None = None
     weight: float = 1.0
@@ -124,6 +125,7 @@ class TestScore(ScoreRow):
             examples=len(card.outcomes),
             malformed=card.malformed,
             cut=card.cut,
+            empty=card.empty,
             failed=card.failed,
             grades=grades,
             interval=score_interval(labels or grades, repeats) if answered else None,
@@ -176,10 +178,18 @@ def _repeats(questions: Sequence[str]) -> tuple[int, ...]:
     return positions if len(first) < len(questions) else ()
 
 
-def cut_off(rows: Iterable[ScoreRow]) -> str:
-    """A sentence where a tenth of the answers or more were cut off before they were in the form asked for; else ""."""
+def unreadable(rows: Iterable[ScoreRow]) -> str:
+    """A sentence where a tenth of the answers or more were cut off before they were in the form asked for, or nine
+    tenths are not in it at all; else ""."""
     rows = tuple(rows)
     cut, answers = sum(row.cut for row in rows), sum(row.examples - row.failed for row in rows)
-    if not cut or 10 * cut < answers:
+    malformed, empty = sum(row.malformed for row in rows), sum(row.empty for row in rows)
+    if cut and 10 * cut >= answers:
+        return f"{cut:,} of {answers:,} answers were cut off and are not in the form asked for: raise [base] max_tokens"
+    if not malformed or 10 * malformed < 9 * answers:
         return ""
-    return f"{cut:,} of {answers:,} answers were cut off and are not in the form asked for: raise [base] max_tokens"
+    of_them = f" ({empty:,} of them empty)" if empty else ""
+    return (
+        f"{malformed:,} of {answers:,} answers are not in the form asked for{of_them}: see to the answer format, to "
+        "[base] max_tokens and to the server's chat template, after whose change another [base] revision asks anew"
+    )
