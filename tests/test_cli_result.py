@@ -311,7 +311,7 @@ def test_a_report_on_an_unfinished_run_names_the_config_to_go_on_with(project: P
             "answers were cut off and are not in the form asked for: raise [base] max_tokens",
         ),
         ("Let me see: first", "stop", "answers are not in the form asked for: see to the answer format"),
-        ("", "stop", "are empty): see to the answer format"),
+        ("", "stop", "of them empty): see to the answer format"),
         ("yes", "stop", ""),
     ],
 )
