@@ -26,10 +26,16 @@ _WHERE_TO_LOOK = {
 }
 
 
-def explain(folder: Path, error: BaseException) -> StoreError:
-    """The `StoreError` that tells a user about an error of the database in a folder."""
+_BEYOND_READING = "is damaged where all of it begins: restore it from a snapshot, or name another folder"
+
+
+def explain(folder: Path, error: BaseException, *, salvage: bool = False) -> StoreError:
+    """The `StoreError` that tells a user about an error of the database in a folder; `salvage`: what is not damaged was
+    looked for already, as `metaspo cache export` does."""
     cause = _first_cause(error)
     advice = _WHERE_TO_LOOK.get(_code(cause), "could not be used: see the reason given")
+    if salvage and _code(cause) == sqlite3.SQLITE_CORRUPT:
+        advice = _BEYOND_READING
     return StoreError(f"The cache in {folder} {advice} ({cause}).")
 
 
@@ -62,9 +68,9 @@ def _code(error: BaseException) -> int:
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn errors of the database into a `StoreError`."""
+def explained(folder: Path, *, salvage: bool = False) -> Iterator[None]:
+    """Turn errors of the database into a `StoreError`; see `explain`."""
     try:
         yield
     except DatabaseErrors as error:
-        raise explain(folder, error) from error
+        raise explain(folder, error, salvage=salvage) from error

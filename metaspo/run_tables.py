@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from rich import box
 from rich.console import Console
@@ -90,9 +91,14 @@ def _print_screen(out: Console, data: Data, *, tasks: int, lines: int) -> None:
         name = called(data)
         say(out, f"Directory: {data['directory']}{' (prompts ready to paste in prompts/)' if result else ''}")
         worse = " --worse" if result and any(row.worse for row in rows_of(data)) else ""
-        then = f"metaspo answers {name}{worse}, metaspo report {name}, " if result else ""
+        then = f"metaspo answers {name}{worse}, metaspo report {name}{_report_extra()}, " if result else ""
         say(out, f"Next: {then}metaspo show {name} --all", style="dim")
     _print_how_to_go_on(out, data)
+
+
+def _report_extra() -> str:
+    """What a page needs first where its libraries are not there."""
+    return "" if find_spec("jinja2") and find_spec("matplotlib") else " (pip install 'metaspo[report]')"
 
 
 def print_run_data(out: Console, data: Data) -> None:

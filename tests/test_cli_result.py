@@ -75,6 +75,15 @@ def test_what_got_worse_is_recommended_only_where_something_did(after: tuple[flo
     assert any("Next: metaspo answers r, metaspo report r" in line for line in lines)
 
 
+@pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
+def test_where_a_page_cannot_be_written_yet_what_it_needs_is_told(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metaspo.run_tables.find_spec", lambda name: None if name == missing else name)
+    lines = result_lines(tasks=2, prompt="p", width=120)
+    assert any("metaspo report r (pip install 'metaspo[report]'), metaspo show" in line for line in lines)
+
+
 def test_what_to_do_next_finds_a_run_that_is_kept_elsewhere_in_place_of_another_one_of_its_name(project: Path) -> None:
     assert here("optimize", "run.toml", "--quiet").code == 0
     told = here("optimize", "run.toml", "--quiet", "--set", "runs=else where").out

@@ -56,7 +56,7 @@ def connect(
     """
     if not (folder / FILE).exists():
         raise StoreError(f"There is no cache in {folder}: see that the folder is the one you mean.")
-    with explained(folder):
+    with explained(folder, salvage=salvage):
         check(folder, salvage=salvage)
         return _connect(folder, write=write, salvage=salvage, busy_timeout=busy_timeout, any_thread=any_thread)
 
@@ -102,7 +102,7 @@ def check(folder: Path, *, salvage: bool = False) -> None:
             f"{folder / FILE} is cut short to nothing: restore it from a snapshot, or name another folder."
         )
     with closing(_connect(folder, write=False, salvage=salvage, busy_timeout=BUSY_TIMEOUT)) as connection:
-        marks = _read_marks(connection)
+        marks = _read_marks(connection, salvage=salvage)
     if marks.application_id != _APPLICATION_ID:
         raise StoreError(f"{folder / FILE} is another program's database: name a folder of the cache's own.")
     if marks.user_version > PLACES:
@@ -147,9 +147,15 @@ class _Marks:
     settings: frozenset[str]
 
 
-def _read_marks(connection: sqlite3.Connection) -> _Marks:
+def _read_marks(connection: sqlite3.Connection, *, salvage: bool) -> _Marks:
+    """`salvage`: without settings that cannot be read, the rows are still worth something."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (user_version,) = connection.execute("PRAGMA user_version").fetchone()
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    names = connection.execute("SELECT key FROM Settings NOT INDEXED") if "Settings" in tables else ()
+    try:
+        names = connection.execute("SELECT key FROM Settings NOT INDEXED").fetchall() if "Settings" in tables else ()
+    except sqlite3.DatabaseError:
+        if not salvage:
+            raise
+        names = ()
     return _Marks(application_id, user_version, frozenset(name for (name,) in names))

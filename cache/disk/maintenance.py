@@ -30,7 +30,7 @@ class DiskMaintenance:
 
     def rows(self) -> Iterator[Row]:
         """All rows in the order in which they were stored. Raises `StoreError` if not even their number can be told."""
-        with closing(connect(self._folder, salvage=True)) as connection, explained(self._folder):
+        with closing(connect(self._folder, salvage=True)) as connection, explained(self._folder, salvage=True):
             yield from _read_rows(connection)
 
     def size(self) -> int:
