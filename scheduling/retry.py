@@ -13,6 +13,11 @@
 | Unreachable               | yes     | at once, elsewhere           | no              | rested         | -           |
 | RequestRejected           | no: the request fails |
 | FatalError                | no: the lane stops (WrongForm, where many programs ask: the request fails) |
+| NotHere                   | yes     | back-off                     | no              | -              | -           |
+
+NotHere is a FatalError of one of several replicas, while another one may answer. Where it, Overloaded or ServerFault is
+the first that a request meets, and a replica is up that has not refused it yet, that one is asked at once instead, and
+nothing else follows. Only once all have refused it may it be the request that fails, or the lane.
 
 Of two waits it is the longer one. What uses an attempt waits no longer than the second time where its endpoint answers
 nearly all others: then it is the request that fails, and there is nobody to spare.
@@ -56,6 +61,10 @@ JITTER = 0.25
 QUICK_RETRIES = 3
 
 
+class NotHere(TransientError):
+    """One of several replicas refuses for a reason that only a person can mend; another one may answer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What follows from a failed call.
@@ -68,7 +77,7 @@ class Decision:
         concurrency: "cut", "hold", or "fine".
         hold: the provider counts what we send: nothing of the lane goes before `wait` is over.
         keeps_slot: the server is full: the call keeps its slot while it waits, or the whole queue would be refused.
-        quick: an immediate retry without penalty.
+        quick: an immediate retry without penalty; elsewhere: the same on another replica.
     """
 
     then: Literal["again", "request", "lane", "bug"]
@@ -80,6 +89,7 @@ class Decision:
     hold: bool = False
     keeps_slot: bool = False
     quick: bool = False
+    elsewhere: bool = False
 
 
 class Retries(NamedTuple):
@@ -122,12 +132,20 @@ def back_off(failures: int, rng: random.Random, *, first: float = FIRST_WAIT) ->
 
 
 def decide(
-    error: BaseException, *, failures: int, quick_retries: int, rng: random.Random, alone: bool = False
+    error: BaseException,
+    *,
+    failures: int,
+    quick_retries: int,
+    rng: random.Random,
+    alone: bool = False,
+    another: bool = False,
 ) -> Decision:
     """The table above. `failures`: how often this request failed before, immediate retries not counted; `alone`: while
-    its endpoint answered nearly all others."""
+    its endpoint answered nearly all others; `another`: a replica is up that has not refused it."""
     own = min(failures, 1) if alone else failures
     match error:
+        case Overloaded() | ServerFault() | NotHere() if another and not failures:
+            return Decision(then="again", elsewhere=True)
         case RequestRejected():
             return Decision(then="request")
         case FatalError():
@@ -139,6 +157,8 @@ def decide(
             return Decision(then="again", wait=wait, concurrency="cut", keeps_slot=True)
         case Unreachable():
             return Decision(then="again", endpoint="rest")
+        case NotHere():
+            return Decision(then="again", wait=_wait(error, failures, rng))
         case ConnectionLost(before_answer=True) if quick_retries < QUICK_RETRIES:
             return Decision(then="again", quick=True)
         case HalfAnswer():

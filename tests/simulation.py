@@ -41,6 +41,7 @@ from metaspo.scheduling import (
     Event,
     Gateway,
     Lane,
+    LaneStopped,
     RunStopped,
     Unavailable,
 )
@@ -180,6 +181,8 @@ class Simulation:
         if isinstance(stop, BudgetExhausted):
             check_exhausted(stop, self.ledger.breaks)
             self._caps_raised += 1
+        if isinstance(stop, LaneStopped | Unavailable) and stop.lane == "base" and self.plan.others_answer:
+            self.ledger.breaks(f"a run stopped although the others answer: {stop}")
         if type(stop) is RunStopped:
             self.ledger.breaks(f"a run stopped in an open gateway: {stop}")
 

@@ -18,7 +18,7 @@ KEYS = {f"{who.upper()}_KEY": f"sk-{who}-0123456789abcdef" for who in WHO}
 TOKENS = 32
 DRAWS = 100  # more than callers ever ask for of one question
 # What may come of a call among failing servers; a mistake in metaspo is none of these.
-KINDS = frozenset({"rejected", "given_up", "access", "credit", "budget", "unavailable"})
+KINDS = frozenset({"rejected", "given_up", "model", "access", "credit", "budget", "unavailable"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 Everything here goes by what anybody can see: calls as they reach a server, events, statistics, accounts.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -36,7 +37,7 @@ FAULTS_TO_REST = 3  # requests that a server fails in a row, before it is rested
 FIRST_REST, LONGEST_REST = 1.0, 30.0
 BESIDE = "gave no answer for"  # of a call that is still out
 MOMENT = 1e-6
-FATAL_CODES = ("insufficient_quota", "invalid_api_key")
+FATAL_CODES = ("insufficient_quota", "invalid_api_key", "model_not_found")
 LOOK_AT = 3  # every so-manieth call the statistics are looked at, which takes its time
 
 
@@ -140,7 +141,8 @@ class LaneConduct:
     Attributes:
         good_since: the last answer, or end of all patience; heard: the server has ever said anything.
         limits: requests and tokens per minute that it was told last.
-        judged_at: when a server last said what only a person can mend.
+        judged_at: when a server last said what only a person can mend; judges: who did, by the request's key.
+        servers: that calls went to.
     """
 
     settings: LaneSettings
@@ -151,6 +153,8 @@ class LaneConduct:
     heard: bool = False
     limits: tuple[int | None, int | None] = (None, None)
     judged_at: float = -inf
+    judges: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    servers: set[str] = field(default_factory=set)
     server_seconds: float = 0.0
     answers: int = 0
     prompt_tokens: int = 0
@@ -199,6 +203,7 @@ class Conduct:
         if server.health == "trial" and server.in_flight:
             self._breaks(f"{name} gets a second call while it has yet to answer one")
         server.in_flight += 1
+        conduct.servers.add(name)
         conduct.in_flight += 1
         conduct.rates.go(now)
         for check in self.checks:
@@ -235,12 +240,16 @@ class Conduct:
         conduct.prompt_tokens += arrival.usage.prompt_tokens
         conduct.completion_tokens += arrival.usage.completion_tokens
 
-    def refuse(self, lane: str, now: float, status: int, code: str, seconds: float | None) -> None:
-        """A server refuses a call, and says how long to wait, or does not."""
-        rates = self._lanes[lane].rates
+    def refuse(
+        self, lane: str, name: str, now: float, status: int, code: str, seconds: float | None, *, key: str
+    ) -> None:
+        """A server refuses a call, and says how long to wait, or does not. One that is too full says nothing of others
+        that are up."""
+        rates, servers = self._lanes[lane].rates, self._lanes[lane].servers
         if code in FATAL_CODES:
             self._lanes[lane].judged_at = now
-        if status == 503:
+            self._lanes[lane].judges[key].add(name)
+        if status == 503 and not any(self._server(each).health == "up" for each in servers - {name}):
             rates.overload(now, seconds)
         elif status == 429 and code != "insufficient_quota":
             rates.hold(now, seconds)
@@ -287,6 +296,10 @@ class Conduct:
                 if limits == conduct.limits:
                     self._breaks(f"{event.lane} has learned nothing new: {event}")
                 conduct.limits = limits
+            case LaneGaveUp(final=True):
+                answering = {name for name in conduct.servers if self._server(name).answered_at > -inf}
+                if not any(answering <= judges for judges in conduct.judges.values()):
+                    self._breaks(f"{event.lane} is stopped though one of {answering} may answer: {event.reason}")
             case LaneGaveUp(final=False) if "rate limit" not in event.reason and event.at > conduct.judged_at:
                 patience, first = conduct.settings.patience, conduct.settings.first_patience
                 patience = patience if conduct.heard else min(patience, first)

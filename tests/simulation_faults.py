@@ -180,7 +180,7 @@ class FaultyServer:
         if said.refused:
             await anyio.sleep(ROUND_TRIP)
             return self._refuse(400, "context_length_exceeded", request)
-        if kind in REFUSALS or kind in FATAL or kind == "reset before":
+        if kind in REFUSALS or kind in FATAL or kind in ("no model", "reset before"):
             await anyio.sleep(ROUND_TRIP)
             return self._fail(kind, request, Random(f"{self._seed}/{self.now()}/{kind}/{request_key(request)}"))
         if kind in ("hang", "stuck"):
@@ -223,6 +223,8 @@ class FaultyServer:
                 return self._refuse(429, "insufficient_quota", request)
             case "no access":
                 return self._refuse(401, "invalid_api_key", request)
+            case "no model":
+                return self._refuse(404, "model_not_found", request)
             case "slow_down":
                 return self._refuse(429, "slow_down", request, wait=self._wait(rng))
         return self._refuse(429, rng.choice(("", "rate_limit_exceeded")), request, wait=self._wait(rng))
@@ -240,7 +242,9 @@ class FaultyServer:
         self, status: int, code: str, request: Request, *, wait: Mapping[str, str] | None = None, page: bool = False
     ) -> Reply:
         if self._ledger.conduct is not None:
-            self._ledger.conduct.refuse(self.lane, self.now(), status, code, _told(wait or {}))
+            self._ledger.conduct.refuse(
+                self.lane, self.inner.name, self.now(), status, code, _told(wait or {}), key=request_key(request)
+            )
         body = (
             b"<html>Bad gateway</html>" if page else orjson.dumps({"error": {"code": code, "message": f"No, {KEY}."}})
         )

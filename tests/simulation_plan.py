@@ -7,6 +7,7 @@ Times are virtual seconds.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -42,12 +43,14 @@ Kind = Literal[
     "clings",  # a call that is given up goes on for a while
     "no credit",  # 429 `insufficient_quota`: fatal
     "no access",  # 401: fatal
+    "no model",  # 404: fatal
 ]
 REFUSALS: tuple[Kind, ...] = ("rate limited", "slow_down", "overloaded", "server fault")
 BREAKS: tuple[Kind, ...] = ("reset before", "reset within", "hang", "stuck")
 HALVES: tuple[Kind, ...] = ("aborted", "truncated", "no choices", "error inside")
 STATES: tuple[Kind, ...] = ("down", "slow", "limits", "clings")
 FATAL: tuple[Kind, ...] = ("no credit", "no access")
+FOR_GOOD: tuple[Kind, ...] = ("overloaded", "server fault", "no access", "no model", "down")
 URGENT = (-1,)  # goes before whatever a run asks
 LONG_BATCH = 8_500  # more than a gateway lets in at once
 GUEST = "A guest asks"  # so begins all that guests say
@@ -71,6 +74,11 @@ class Fault:
     seconds: float
     share: float = 1.0
     factor: float = 1.0
+
+    @property
+    def for_good(self) -> bool:
+        """Whether it is never over."""
+        return self.seconds == inf
 
     @property
     def end(self) -> float:
@@ -153,6 +161,12 @@ class Plan:
     def _examples(self) -> list[Example]:
         return [example for task in self.tasks for example in (*task.train, *task.test)]
 
+    @property
+    def others_answer(self) -> bool:
+        """Whether nothing is wrong with the base model's servers but that one of them refuses for good."""
+        faults = [fault for fault in self.faults if fault.lane == "base"]
+        return len(faults) == 1 and faults[0].for_good and not self.refuses
+
     def drawn(self) -> Counter[str]:
         """What is in it, for the table over many seeds."""
         first = self.configs[0]
@@ -180,6 +194,7 @@ class Plan:
             "refusing servers": self.refuses,
             "store on disk": self.disk,
             "no faults": not self.faults,
+            "a replica that refuses for good": any(fault.for_good for fault in self.faults),
             "guests": self.guests,
             "a guest leaves": any(guest.leaves is not None for guest in self.guests),
             "an urgent guest": any(guest.priority == URGENT for guest in self.guests),
@@ -223,7 +238,10 @@ def draw_plan(seed: int) -> Plan:
         malformed=rng.choice((0.0, 0.15, 0.15, 0.4)),
         disk=rng.random() < 0.1,
         store_seconds=rng.choice((0.0, 0.002, 0.02, 0.2)),
-        faults=tuple(_fault(rng, replicas) for _ in range(rng.choice((0, 1, 2, 2, 3, 4, 6)))),
+        faults=(
+            *(_fault(rng, replicas) for _ in range(rng.choice((0, 1, 2, 2, 3, 4, 6)))),
+            *_refusing(Random(f"simulation refuses for good {seed}"), replicas),
+        ),
         interruptions=tuple(_interruption(rng) for _ in range(rng.choice((0, 0, 1, 1, 2, 4)))),
         guests=tuple(_guest(rng) for _ in range(rng.choice((0, 0, 1, 2, 4)))),
         judged=whose,
@@ -420,6 +438,21 @@ def _fault(rng: Random, replicas: int) -> Fault:
         share=rng.choice((0.15, 0.5, 1.0)),
         factor=rng.choice((0.3, 0.6, 2.0)) if kind == "limits" else rng.choice((3.0, 30.0)),
     )
+
+
+def _refusing(rng: Random, replicas: int) -> list[Fault]:
+    """One of several replicas that refuses everything to the end, in a fifth of the plans that have several."""
+    if replicas == 1 or rng.random() >= 0.2:
+        return []
+    return [
+        Fault(
+            kind=rng.choice(FOR_GOOD),
+            lane="base",
+            replica=rng.randrange(replicas),
+            start=rng.choice((0.0, rng.expovariate(1 / 12))),
+            seconds=inf,
+        )
+    ]
 
 
 def _interruption(rng: Random) -> Interruption:

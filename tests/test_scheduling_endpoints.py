@@ -493,6 +493,46 @@ def test_an_endpoint_is_to_rest_when_three_different_requests_failed_in_a_row() 
     assert not Endpoint(Server()).answers_since(0.0)
 
 
+def test_an_endpoint_fails_alone_where_three_that_it_failed_at_are_answered_elsewhere_and_none_by_it() -> None:
+    """Since it failed at each; while it rests, or is tried, its failures before say nothing new."""
+    endpoint = Endpoint(Server())
+    assert [endpoint.failed_alone(key, since=1.0) for key in "aab"] == [False] * 3
+    endpoint.succeed("d", 5.0)
+    assert [endpoint.failed_alone(key, since=4.0) for key in "abcd"] == [False] * 4, "it has answered since"
+    assert [endpoint.failed_alone(key, since=5.0) for key in "abc"] == [False, False, True]
+    for endpoint.health in (Health.DOWN, Health.TRIAL, Health.COLD):
+        assert not endpoint.failed_alone("d", since=6.0)
+
+
+def test_which_others_take_a_request_at_once_and_which_may_yet() -> None:
+    """Who is down may if it has ever answered."""
+    endpoints = Endpoints(servers(3))
+    a, b, c = endpoints.all
+    table = [
+        (Health.UP, 0, True, True),
+        (Health.TRIAL, 0, False, True),
+        (Health.COLD, 0, False, True),
+        (Health.DOWN, 0, False, False),
+        (Health.DOWN, 1, False, True),
+    ]
+    for c.health, c.answered, at_once, yet in table:
+        assert (endpoints.another([a, b]), endpoints.may_answer([a, b])) == (at_once, yet)
+        assert (endpoints.another([a, b, c]), endpoints.may_answer([a, b, c])) == (False, False)
+        assert (endpoints.another([a]), endpoints.may_answer([a])) == (True, True)
+
+
+def test_who_is_to_be_avoided_is_where_others_can_take_a_request() -> None:
+    """The first group even where all others are in the second."""
+    endpoints = Endpoints(servers(3))
+    a, b, c = endpoints._order("prefix")
+    request = ask(1, system="prefix")
+    assert endpoints.pick(request, avoid=([], [a])) is b
+    assert endpoints.pick(request, avoid=([a], [b])) is c
+    assert endpoints.pick(request, avoid=([b], [a, b, c])) is a
+    assert endpoints.pick(request, avoid=([a], [b, c])) is b
+    assert endpoints.pick(request, avoid=([a, b, c], [a])) is b
+
+
 def test_an_endpoint_in_a_trial_gets_one_call_and_none_that_is_down_gets_any() -> None:
     """Alone, or among others; where all that are up have their share, the one with the fewest takes it."""
     for count in (1, 3):

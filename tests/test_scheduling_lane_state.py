@@ -20,6 +20,7 @@ from metaspo.backends import (
     RequestRejected,
     ServerFault,
     TimedOut,
+    UnknownModel,
     Unreachable,
     Usage,
 )
@@ -43,6 +44,7 @@ ERRORS: dict[str, BackendError] = {
     "stale": ConnectionLost("gone", before_answer=True),
     "cut": ConnectionLost("gone", before_answer=False),
     "denied": AccessDenied("no"),
+    "unknown": UnknownModel("no such model"),
     "rejected": RequestRejected("too long"),
 }
 ONE = LaneSettings(concurrency=1)
@@ -86,6 +88,7 @@ class Rig:
     Attributes:
         done: what the lane has done since the last look: calls sent and broken off, endpoints looked at, askers told.
         calls: those that are out, by the number of the question; out: all of them, in order.
+        names: of the servers, in the order of the one prefix of all questions; "" where each has its own.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Rig:
         name: str = "lane",
         claim: Callable[[Flight], State | None] = lambda flight: None,
         servers: int = 1,
+        prefix: str = "",
     ) -> None:
         self.flights = FlightTable() if flights is None else flights
         self.events: list[Event] = []
@@ -108,6 +112,9 @@ class Rig:
         around = Surroundings(self.flights, self.events.append, self._wake, claim)
         backends = [Server(f"server {number}") for number in range(servers)]
         self.state = LaneState(name, backends, settings, around, now=0.0)
+        order = self.state._endpoints._order(prefix) if prefix else []
+        self.names = {endpoint: f" to {letter}" for endpoint, letter in zip(order, "abcdefgh", strict=False)}
+        self._prefix = prefix
 
     def _wake(self) -> None:
         self.woken += 1
@@ -137,7 +144,7 @@ class Rig:
 
         call.cancel = cancel
         self.out.append((number, call))
-        self.done.append(f"send {number}")
+        self.done.append(f"send {number}{self.names.get(call.endpoint, '')}")
 
     def take(self, number: int, *, newest: bool = False) -> Call:
         """The first call for a question that is out, or the newest; it is not, any more."""
@@ -146,7 +153,7 @@ class Rig:
         return entry[1]
 
     def ask(self, number: int, at: float, *, priority: Priority = (), account: Account | None = None) -> None:
-        request = ask(number)
+        request = ask(number, system=self._prefix)
         key = request_key(request)
         asker = Asker(str(number), account or Account(), self.done)
         self.askers.setdefault(number, []).append(asker)
@@ -160,7 +167,7 @@ class Rig:
 
     def leave(self, number: int, at: float) -> None:
         """The first asker leaves."""
-        flight = self.flights.get(request_key(ask(number)))
+        flight = self.flights.get(request_key(ask(number, system=self._prefix)))
         assert flight is not None
         self.state.leave(flight, self.askers[number].pop(0), at)
 

@@ -35,6 +35,7 @@ from metaspo.scheduling.retry import (
     OVERLOAD_FACTOR,
     QUICK_RETRIES,
     Decision,
+    NotHere,
     Retries,
     back_off,
     decide,
@@ -68,9 +69,11 @@ def all_subclasses(kind: type) -> set[type]:
     return {kind}.union(*(all_subclasses(child) for child in children))
 
 
-def verdict(error: BaseException, *, failures: int = 0, quick_retries: int = 0, seed: int = 0) -> Decision:
+def verdict(
+    error: BaseException, *, failures: int = 0, quick_retries: int = 0, seed: int = 0, another: bool = False
+) -> Decision:
     """The table's word for a fresh generator."""
-    return decide(error, failures=failures, quick_retries=quick_retries, rng=random.Random(seed))
+    return decide(error, failures=failures, quick_retries=quick_retries, rng=random.Random(seed), another=another)
 
 
 def test_every_error_of_a_backend_is_in_the_table() -> None:
@@ -94,6 +97,22 @@ def test_every_retry_waits_uses_an_attempt_or_is_bounded_otherwise(error: Backen
     result = verdict(error)
     if result.then == "again" and result.wait == 0:
         assert result.quick or result.endpoint == "rest"
+
+
+@pytest.mark.parametrize("error", [*EXAMPLES, NotHere("x")], ids=repr)
+def test_what_a_replica_refuses_first_is_asked_at_another_at_once_and_nothing_else_follows(error: BackendError) -> None:
+    """Once: after any other failure, and where no other one is, all is as with one server."""
+    elsewhere = verdict(error, another=True) == Decision(then="again", elsewhere=True)
+    assert elsewhere == isinstance(error, Overloaded | ServerFault | NotHere)
+    assert elsewhere or verdict(error, another=True) == verdict(error)
+    assert verdict(error, another=True, failures=1) == verdict(error, failures=1)
+    assert not verdict(error).elsewhere
+
+
+def test_what_a_person_has_to_mend_at_one_replica_is_waited_out() -> None:
+    """Where no other one is up; it is no attempt of the request's, and nobody need go slower."""
+    decision = verdict(NotHere("x"), failures=2)
+    assert decision == Decision(then="again", wait=back_off(2, random.Random(0)))
 
 
 def test_refusals_for_the_rate_use_no_attempt_and_cut() -> None:

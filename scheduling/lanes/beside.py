@@ -41,7 +41,7 @@ class Beside:
         if not self._calls.may_ask_beside(late) or self._recovery.verdicts.of(flight.request.model) is not None:
             return None
         tokens, declared = self._books.expected_tokens(flight), flight.size.declared()
-        endpoint = self._endpoints.pick(flight.request, hung=flight.hung_at())
+        endpoint = self._endpoints.pick(flight.request, avoid=flight.avoids())
         if endpoint is None or limits.wait(tokens, now, declared) > 0:
             return None
         funds = self._books.at_hand(flight)

@@ -104,6 +104,11 @@ class Endpoint:
         self._failed_requests.add(key)
         return self.health is Health.TRIAL or len(self._failed_requests) >= FAULTS_TO_REST
 
+    def failed_alone(self, key: str, *, since: float) -> bool:
+        """Another one has answered what it failed at then; true if it should be rested: it has answered nothing since,
+        and the same happened with several requests."""
+        return self.health is Health.UP and not self.answers_since(since) and self.fail(key)
+
     def rest(self) -> float:
         """Take it out; returns the seconds until it should be probed. A rest goes on where it was already resting."""
         self.health = Health.DOWN
@@ -139,14 +144,14 @@ class Endpoints:
     def __repr__(self) -> str:
         return f"<Endpoints {self.all}>"
 
-    def pick(self, request: Request, *, hung: Collection[Endpoint] = ()) -> Endpoint | None:
-        """The replica for a request; None if none can take it now. Where calls of it have `hung`, another one, if there
-        is one."""
+    def pick(self, request: Request, *, avoid: Sequence[Collection[Endpoint]] = ()) -> Endpoint | None:
+        """The replica for a request; None if none can take it now. None of those to `avoid` where there is another one,
+        nor of the first of these groups even where that leaves only others of them."""
         if len(self.all) == 1:
             return self.all[0] if _takes(self.all[0]) else None
         up = [endpoint for endpoint in self.all if _takes(endpoint)]
-        if hung:
-            up = [endpoint for endpoint in up if endpoint not in hung] or up
+        for group in avoid:
+            up = [endpoint for endpoint in up if endpoint not in group] or up
         if not up:
             return None
         bound = ceil(LOAD_BOUND * (sum(endpoint.in_flight for endpoint in up) + 1) / len(up))
@@ -154,6 +159,17 @@ class Endpoints:
             if endpoint in up and endpoint.in_flight < bound:
                 return endpoint
         return min(up, key=lambda endpoint: endpoint.in_flight)
+
+    def another(self, than: Collection[Endpoint]) -> bool:
+        """Whether one that is up is none of these."""
+        return any(endpoint.health is Health.UP and endpoint not in than for endpoint in self.all)
+
+    def may_answer(self, but: Collection[Endpoint]) -> bool:
+        """Whether one that is none of these may yet answer: it is there, or has answered before and may come back."""
+        return any(
+            endpoint not in but and (endpoint.health is not Health.DOWN or endpoint.answered > 0)
+            for endpoint in self.all
+        )
 
     def any_idle(self) -> bool:
         """Whether one that is up has nothing to do."""

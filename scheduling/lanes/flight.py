@@ -3,10 +3,10 @@
 Mutable, and changed by its lane's `LaneState` (with `Waiting` and `Unanswered`) alone; `FlightTable` ends it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from metaspo.backends import BackendError, Completion, Request, Usage
 from metaspo.scheduling.budget.account import Account, Funds
@@ -16,7 +16,7 @@ from metaspo.scheduling.estimate import size_of
 from metaspo.scheduling.lanes.endpoints import Endpoint
 from metaspo.scheduling.limits.limits import Reservation
 from metaspo.scheduling.queue import Priority, Ticket
-from metaspo.scheduling.retry import Retries
+from metaspo.scheduling.retry import NotHere, Retries
 
 
 class State(Enum):
@@ -126,6 +126,13 @@ class Line(Protocol):
         ...
 
 
+class Refusal(NamedTuple):
+    """What a replica said to a request in place of an answer, and when."""
+
+    error: BackendError
+    at: float
+
+
 NO_PLACE = Ticket((), -1)  # of a flight that has not been in its lane's queue yet
 
 
@@ -142,6 +149,8 @@ class Flight:
             limit, and between tries.
         verdict: what came of its tries, once none is left; hung: how many of its calls were broken off
             for hanging, or failed beside another one.
+        refused_by: the replicas that failed at it, until all have: then only the last, and those that a person has to
+            mend.
         joined: whoever asked for the first time, while it was under way already.
         in_store: whether its answer turned out to be in the store.
         out: its calls that are out and not broken off, in the order in which they were sent.
@@ -164,6 +173,7 @@ class Flight:
         "out",
         "priority",
         "queue_seconds",
+        "refused_by",
         "request",
         "retries",
         "retry_seconds",
@@ -191,6 +201,7 @@ class Flight:
         self.retries = NO_RETRIES
         self.verdict = ""
         self.hung = 0
+        self.refused_by: Mapping[Endpoint, Refusal] = NOBODY
         self.joined: tuple[Account, ...] = ()
         self.in_store = False
         self.out: list[Call] = []
@@ -208,11 +219,24 @@ class Flight:
         """Who pays for it while it waits: whoever it is reserved for, else the first waiter."""
         return self.funds.account if self.funds is not None else self.waiters[0].account
 
-    def hung_at(self) -> "list[Endpoint]":
-        """Where its calls hang that are out, or else the last one did."""
-        if self.out or not self.hung or self.endpoint is None:
-            return [call.endpoint for call in self.out]
-        return [self.endpoint]
+    def avoids(self) -> Sequence[Collection[Endpoint]]:
+        """Where it is best not asked next: who refuses what only a person can mend; who failed at it, and where its
+        calls hang that are out, or else the last one did."""
+        hung = [call.endpoint for call in self.out]
+        if self.hung and not hung and self.endpoint is not None:
+            hung = [self.endpoint]
+        if not self.refused_by:
+            return (hung,) if hung else ()
+        return self.closed_at(), [*self.refused_by, *hung]
+
+    def closed_at(self) -> list[Endpoint]:
+        """The replicas that refuse it for what only a person can mend."""
+        return [endpoint for endpoint, refusal in self.refused_by.items() if isinstance(refusal.error, NotHere)]
+
+    def refused(self, endpoint: Endpoint, refusal: Refusal, *, another: bool) -> None:
+        """A replica failed at it; `another` that has not is up."""
+        kept = self.refused_by if another else {each: self.refused_by[each] for each in self.closed_at()}
+        self.refused_by = {**kept, endpoint: refusal}
 
     def upper_bound(self) -> Cost:
         """The most that its call can cost."""
@@ -228,6 +252,7 @@ class Flight:
 
 
 NO_RETRIES = Retries()
+NOBODY: Mapping[Endpoint, Refusal] = {}
 
 
 class Call:

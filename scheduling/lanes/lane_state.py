@@ -199,7 +199,7 @@ class LaneState:
             wait = limits.wait(tokens, now, declared)
             if wait > 0:
                 break
-            endpoint = self._endpoints.pick(flight.request, hung=flight.hung_at())
+            endpoint = self._endpoints.pick(flight.request, avoid=flight.avoids())
             if endpoint is None:
                 if self._endpoints.none_up():
                     self._recovery.patience.failing(now)

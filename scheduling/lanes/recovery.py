@@ -7,12 +7,12 @@ import random
 from collections.abc import Mapping
 from math import inf
 
-from metaspo.backends import BackendError, TransientError, Unreachable
+from metaspo.backends import BackendError, FatalError, TransientError, Unreachable
 from metaspo.scheduling import events, retry
 from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.lanes.doubt import Doubt, given_up
 from metaspo.scheduling.lanes.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
-from metaspo.scheduling.lanes.flight import Call, Flight, Home
+from metaspo.scheduling.lanes.flight import Call, Flight, Home, Refusal
 from metaspo.scheduling.lanes.patience import Patience, describe
 from metaspo.scheduling.lanes.surroundings import Surroundings
 from metaspo.scheduling.lanes.verdicts import Verdicts
@@ -56,19 +56,38 @@ class Recovery:
         if call.endpoint.succeed(call.flight.key, now):
             self._endpoints.look_next(call.endpoint, now)
             self._emit(events.EndpointUp(lane=self._lane, at=now, endpoint=call.endpoint.backend.name))
+        for endpoint, refusal in call.flight.refused_by.items():
+            if endpoint.failed_alone(call.flight.key, since=refusal.at):
+                self.rest(endpoint, refusal.error, now)
 
     def heard(self, error: BaseException) -> None:
         """A call failed: its server shows signs of life, unless nobody could be reached."""
         self.patience.heard = self.patience.heard or not isinstance(error, Unreachable)
 
-    def decide(self, call: Call, error: TransientError) -> retry.Decision:
+    def meant_by(self, error: BaseException, call: Call) -> BaseException:
+        """What a failure is where there are several replicas: what one says of itself need not hold for the others."""
+        if not isinstance(error, FatalError):
+            return error
+        closed = [*call.flight.closed_at(), call.endpoint]
+        return retry.NotHere(describe(error)) if self._endpoints.may_answer(closed) else error
+
+    def decide(self, call: Call, error: TransientError, now: float) -> retry.Decision:
         """What the table says of a failure."""
-        flight, past = call.flight, call.flight.retries
+        flight, endpoint, past = call.flight, call.endpoint, call.flight.retries
         self.patience.last_error = error
-        alone = call.endpoint.works_without(flight.key, failing_since=past.began_at)
-        decision = retry.decide(error, failures=past.failures, quick_retries=past.quick, rng=self._rng, alone=alone)
+        another = self._endpoints.another({*flight.refused_by, endpoint})
+        decision = retry.decide(
+            error,
+            failures=past.failures,
+            quick_retries=past.quick,
+            rng=self._rng,
+            alone=endpoint.works_without(flight.key, failing_since=past.began_at),
+            another=another,
+        )
         if decision.uses_attempt:
-            call.endpoint.faulted(flight.key)
+            endpoint.faulted(flight.key)
+        if not decision.hold and not decision.quick:
+            flight.refused(endpoint, Refusal(error, now), another=another)
         return decision
 
     def failed(
@@ -79,6 +98,8 @@ class Recovery:
         flight, patience, past = call.flight, self.patience, call.flight.retries
         on_trial = call.endpoint.health is Health.TRIAL
         rests = self.blames(call, error, decision, now)
+        if decision.elsewhere:
+            return self.again(flight, error, 0.0, now)
         counts = decision.uses_attempt and (decision.spoke or not rests)
         flight.retries = past.after(counts=counts, quick=decision.quick, wait=decision.wait, now=now)
         if not counts and not decision.quick:
@@ -97,15 +118,21 @@ class Recovery:
         return wait
 
     def blames(self, call: Call, error: TransientError, decision: retry.Decision, now: float) -> bool:
-        """Whether a failure gets the call's endpoint rested."""
-        flight, endpoint = call.flight, call.endpoint
-        past = flight.retries  # the request is to blame for what fails while others are answered
-        rests = decision.endpoint == "rest" or (
-            decision.endpoint == "count"
-            and not endpoint.answers_since(past.tried_at)
-            and not endpoint.works_without(flight.key, failing_since=past.began_at)
-            and endpoint.fail(flight.key)
-        )
+        """Whether a failure gets the call's endpoint rested. Cases: it is gone; several requests failed there, and it
+        is not this one that fails while others are answered; it refuses in a trial, and there are others."""
+        flight, endpoint, past = call.flight, call.endpoint, call.flight.retries
+        match decision.endpoint:
+            case "rest":
+                rests = True
+            case "count":
+                rests = (
+                    not endpoint.answers_since(past.tried_at)
+                    and not endpoint.works_without(flight.key, failing_since=past.began_at)
+                    and endpoint.fail(flight.key)
+                )
+            case "fine":
+                refuses = endpoint.health is Health.TRIAL and not decision.hold and not decision.quick
+                rests = refuses and self._endpoints.another((endpoint,))
         if rests and endpoint.health is not Health.DOWN:
             self.rest(endpoint, error, now)
         return rests

@@ -58,8 +58,9 @@ class Unanswered:
         self._ended(call)
         self.recovery.heard(error)
         self._books.failed(call, error, now)
+        error = self.recovery.meant_by(error, call)
         if isinstance(error, TransientError):
-            decision = self.recovery.decide(call, error)
+            decision = self.recovery.decide(call, error, now)
             held = self._throttle.holds(error, decision)
             self._throttle.failed(call.reservation, error, decision, now)
             if _was_its_last(flight):

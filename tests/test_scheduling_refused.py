@@ -1,0 +1,219 @@
+"""One of several replicas refuses everything: what it refuses is asked at another one, and it rests."""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Literal
+
+import pytest
+from scheduling_world import Server, ask, now
+from sizes import rest_is_slow
+from test_scheduling_lane_state import ERRORS, Rig
+
+from metaspo.backends import BackendError, Completion, Request
+from metaspo.cache import MemoryStore
+from metaspo.scheduling import (
+    EndpointDown,
+    EndpointUp,
+    Event,
+    Gateway,
+    Lane,
+    LaneSettings,
+    RunStopped,
+)
+
+Table = list[tuple[float, str, str]]
+REFUSALS = ("full", "fault", "denied", "unknown")
+THREE = LaneSettings(concurrency=3, attempts=2)
+
+
+def refused_once(number: int, at: float, kind: str) -> Table:
+    """Server a refuses it, b answers it."""
+    return [
+        (at, f"ask {number}", f"send {number} to a"),
+        (at, f"fail {number} {kind}", f"send {number} to b"),
+        (at + 1, f"answer {number}", f"{number} answered"),
+    ]
+
+
+def tables(kind: str) -> dict[str, Table]:
+    """By what is refused with."""
+    thrice = [line for number in (1, 2, 3) for line in refused_once(number, 2 * number, kind)]
+    return {
+        "a replica rests once others have answered three requests that it refused": [
+            *thrice,
+            (7, "ask 4", "send 4 to b"),
+            (7, "answer 4", "4 answered"),
+        ],
+        "one that rests is probed, tried with one request, and rests twice as long when it refuses that": [
+            *thrice,
+            (8, "ask 4", "look, send 4 to b"),
+            (8, "probe ok", ""),
+            (8, "ask 5", "send 5 to a"),
+            (8, "ask 6", "send 6 to c"),
+            (9, f"fail 5 {kind}", "send 5 to b"),
+            (10.9, "answer 4", "4 answered"),
+            (11, "ask 7", "look, send 7 to b"),
+        ],
+        "one that answers its trial has its prefix again": [
+            *thrice,
+            (8, "ask 4", "look, send 4 to b"),
+            (8, "probe ok", ""),
+            (8, "ask 5", "send 5 to a"),
+            (9, "answer 5", "5 answered"),
+            (9, "answer 4", "4 answered"),
+            (9, "ask 6", "send 6 to a"),
+        ],
+        "one that answers others meanwhile does not rest": [
+            *refused_once(1, 0, kind),
+            *refused_once(2, 2, kind),
+            (4, "ask 3", "send 3 to a"),
+            (4, f"fail 3 {kind}", "send 3 to b"),
+            (4, "ask 4", "send 4 to a"),
+            (5, "answer 4", "4 answered"),
+            (6, "answer 3", "3 answered"),
+            *refused_once(5, 7, kind),
+            *refused_once(6, 9, kind),
+            (11, "ask 7", "send 7 to a"),
+        ],
+    }
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+@pytest.mark.parametrize("name", tables(""))
+def test_what_one_replica_refuses_another_is_asked_at_once(name: str, kind: str) -> None:
+    rig, table = Rig(THREE, servers=4, prefix="all"), tables(kind)[name]
+    assert [(at, what, rig.happen(what, at)) for at, what, _ in table] == table
+
+
+ROUND = [
+    (0.0, "ask 1", "send 1 to a"),
+    (0.0, "fail 1 {}", "send 1 to b"),
+    (0.0, "fail 1 {}", "send 1 to c"),
+    (0.0, "fail 1 {}", "send 1 to d"),
+]
+NO_LONGER_ALONE: dict[str, tuple[str, Table]] = {
+    "what all refuse that only a person can mend stops the lane": ("denied", [(0, "fail 1 denied", "1 LaneStopped")]),
+    "what all fail at is tried again later, elsewhere than last, until its attempts are used up": (
+        "fault",
+        [
+            (0, "fail 1 fault", ""),
+            (0.7, "", ""),
+            (1, "", "send 1 to a"),
+            (2, "fail 1 fault", "1 Unavailable"),
+        ],
+    ),
+    "where all are full it waits as long as at one, each time for another, and keeps its slot": (
+        "full",
+        [
+            (0, "fail 1 full", ""),
+            (0, "ask 2", ""),
+            (2, "", "send 1 to a"),
+            (3, "fail 1 full", ""),
+            (7, "", "send 1 to b"),
+            (8, "answer 1", "1 answered, send 2 to a"),
+        ],
+    ),
+    "one that a person has to mend does not stop what the others have no room for": (
+        "denied",
+        [
+            (0, "fail 1 full", ""),
+            (2, "", "send 1 to d"),
+            (2, "answer 1", "1 answered"),
+        ],
+    ),
+    "a limit is the lane's, whoever of them tells it": (
+        "fault",
+        [(0, "fail 1 rate", ""), (0, "ask 2", ""), (29, "", ""), (32, "", "send 1 to d")],
+    ),
+    "half an answer is no refusal: it uses an attempt, and the next goes elsewhere": (
+        "fault",
+        [(0, "fail 1 half", ""), (1, "", "send 1 to a"), (1, "answer 1", "1 answered")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_LONGER_ALONE)
+def test_what_no_replica_answers_ends_as_where_there_is_one(name: str) -> None:
+    """After the first three have refused a request, the last one fails as it says here."""
+    kind, then = NO_LONGER_ALONE[name]
+    rig = Rig(LaneSettings(concurrency=1, attempts=2), servers=4, prefix="all")
+    table = [(at, what.format(kind), done) for at, what, done in ROUND] + then
+    assert [(at, what, rig.happen(what, at)) for at, what, _ in table] == table
+
+
+def test_the_last_that_is_up_and_refuses_stops_nothing_while_others_may_come_back() -> None:
+    """They have answered before; those that never did are not waited for."""
+    for answers in (True, False):
+        rig = Rig(LaneSettings(concurrency=1, patience=100), servers=2, prefix="all")
+        _, b = rig.state._endpoints._order("all")
+        b.answered = int(answers)
+        b.rest()
+        rig.happen("ask 1", 0)
+        assert rig.happen("fail 1 denied", 0) == ("" if answers else "1 LaneStopped")
+
+
+@pytest.mark.parametrize("kind", ["full", "fault"])
+def test_requests_that_all_replicas_refuse_rest_none_that_answers_others(kind: str) -> None:
+    """It is not the replica that is at fault."""
+    rig = Rig(LaneSettings(concurrency=8, patience=10_000), servers=2, prefix="all")
+    others = range(100, 106)  # more than are asked of the first
+    for number in range(1, 8):
+        table = [f"ask {number}", f"fail {number} {kind}", *(f"ask {other}" for other in others)]
+        table += [*(f"answer {other}" for other in others), f"fail {number} {kind}", f"leave {number}"]
+        for place, what in enumerate(table):
+            rig.happen(what, 10.0 * number + place / 10)
+    assert not any(isinstance(event, EndpointDown) for event in rig.events)
+
+
+def refuse_with(error: BackendError) -> Callable[[Request | None], None]:
+    def refuse(request: Request | None = None) -> None:
+        raise error
+
+    return refuse
+
+
+ALWAYS = (*REFUSALS, "gone")
+RUNS = [*product((32,), ALWAYS, (True,)), *product((1, 2, "auto"), ALWAYS, (True,)), *product((2,), ALWAYS, (False,))]
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize(("concurrency", "kind", "probes_well"), rest_is_slow(RUNS, but=2 * len(ALWAYS)))
+async def test_a_run_goes_on_with_the_others_of_one_that_refuses_for_good(
+    concurrency: int | Literal["auto"], kind: str, probes_well: bool
+) -> None:
+    """From its first request to its last: everything is answered, and little is asked in vain."""
+    replicas, events = [Server(f"replica {number}") for number in range(4)], list[Event]()
+    bad = replicas[0]
+    bad.plan = refuse_with(ERRORS[kind])
+    if not probes_well:
+        bad.probe_plan = lambda: bad.plan(ask(0))
+    lane = Lane("lane", replicas, LaneSettings(concurrency=concurrency, attempts=2))
+    requests = [ask(number, system=f"prefix {number % 8}") for number in range(400)]
+    async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+        answers = await gateway.complete_many(requests, lane="lane")
+        wide = max(32, gateway.statistics().lanes["lane"].concurrency)
+        took = now()
+    assert all(isinstance(answer, Completion) for answer in answers)
+    assert {event.endpoint for event in events if isinstance(event, EndpointDown)} == {bad.name}
+    assert not any(isinstance(event, EndpointUp) for event in events)
+    assert len(bad.calls) <= wide + took / 30 + 10
+    assert took <= 400 / (concurrency if isinstance(concurrency, int) else 8) + 10
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("kind", REFUSALS)
+async def test_where_all_replicas_refuse_for_good_the_lane_ends_as_with_one(kind: str) -> None:
+    """In the same words, and not later by more than the last wait."""
+    ends = []
+    for count in (1, 4):
+        replicas, began = [Server(f"replica {number}") for number in range(count)], now()
+        for replica in replicas:
+            replica.plan = refuse_with(ERRORS[kind])
+        lane = Lane("lane", replicas, LaneSettings(concurrency=8, patience=200, first_patience=200))
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+            with pytest.raises(RunStopped) as stop:
+                await gateway.complete_many([ask(number) for number in range(20)], lane="lane")
+        ends.append((type(stop.value), str(stop.value), now() - began))
+    (kind_of_one, words, seconds), (kind_of_four, words_of_four, seconds_of_four) = ends
+    assert (kind_of_four, words_of_four) == (kind_of_one, words)
+    assert seconds_of_four == pytest.approx(seconds, abs=64)
