@@ -23,13 +23,11 @@ from metaspo.engine.strategies import Malformed
 from metaspo.engine.strategies.ape import bounded, named_induction, read_induced, read_named_induced, user_induction
 from metaspo.engine.strategies.meta_prompts import (
     failure_block,
-    fill,
-    meta_messages,
     read_analysis,
-    read_system_prompt,
-    read_user_prompt,
+    read_prompt,
 )
 from metaspo.engine.strategies.named_prompts import about, choose_numbers
+from metaspo.engine.strategies.texts import META, messages, text
 from metaspo.engine.tasks import Example, Failure, Grade, Task
 from metaspo.engine.tasks.graders import Grader
 from metaspo.engine.tasks.judges import AGAIN, COMPARED, REFERENCE, SCORED, Judge
@@ -351,12 +349,14 @@ class Oracle:
                 failure_block(failure, system_prompt=system, user_prompt=parent.user) for failure in shown
             ),
         }
-        asked = ending_with(self.told_of(task), meta_messages("user", "analyze", slots))
+        asked = ending_with(self.told_of(task), messages(META, "user", "analyze", slots))
         analysis = self.ask(f"{address}/analyze", asked, read_analysis)
         if analysis is None:
             return None
         slots["analysis"] = analysis
-        return self.write(f"{address}/generate", meta_messages("user", "generate", slots), read_user_prompt, task)
+        return self.write(
+            f"{address}/generate", messages(META, "user", "generate", slots), partial(read_prompt, level="user"), task
+        )
 
     def changes(self, task: Task, nodes: list[Evaluation], address: str) -> list[Change]:
         """What each candidate of a round changes of named prompts and numbers: all, or one in turn."""
@@ -424,15 +424,15 @@ class Oracle:
         }
 
         def told(step: str) -> tuple[Message, ...]:
-            role, request = meta_messages("user", step, slots)
+            role, request = messages(META, "user", step, slots)
             return role, Message("user", f"{request.content}\n\n{about(form, there, name)}")
 
         def read(said: str) -> str:
-            text = read_user_prompt(said)
-            text = text if asks else text.replace("{question}", "").strip()
-            if sorted(re.findall(r"\{\w+\}", text)) != sorted(f"{{{slot}}}" for slot in form.slots[name]):
+            written = read_prompt(said, level="user")
+            written = written if asks else written.replace("{question}", "").strip()
+            if sorted(re.findall(r"\{\w+\}", written)) != sorted(f"{{{slot}}}" for slot in form.slots[name]):
                 raise Malformed("not the places that it is to have")
-            return text
+            return written
 
         analysis = self.ask(f"{address}/prompt={name}/analyze", told("analyze"), read_analysis)
         if analysis is None:
@@ -466,14 +466,14 @@ class Oracle:
             return None
         rng.shuffle(blocks)
         slots = {"system_prompt": system, "failures": "\n\n".join(blocks)}
-        older = fill("blocks", "older", {"system_prompt": first}) if first else ""
-        asked = ending_with(self.told_of(None), ending_with(older, meta_messages("system", "analyze", slots)))
+        older = text(META, "blocks", "older", {"system_prompt": first}) if first else ""
+        asked = ending_with(self.told_of(None), ending_with(older, messages(META, "system", "analyze", slots)))
         analysis = self.ask(f"{address}/analyze{part}", asked, read_analysis)
         if analysis is None:
             return None
         slots["analysis"] = analysis
-        rewrite = ending_with(older, meta_messages("system", "generate", slots))
-        return self.write(f"{address}/generate{part}", rewrite, read_system_prompt, None)
+        rewrite = ending_with(older, messages(META, "system", "generate", slots))
+        return self.write(f"{address}/generate{part}", rewrite, partial(read_prompt, level="system"), None)
 
     def told_of(self, task: Task | None) -> str:
         """What whoever writes a user prompt of a task, or a system prompt, has to keep to."""

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from metaspo.engine.strategies import Malformed
 from metaspo.engine.strategies.meta_prompts import (
     failure_block,
-    meta_messages,
     read_analysis,
-    read_system_prompt,
-    read_user_prompt,
+    read_prompt,
 )
+from metaspo.engine.strategies.texts import META, messages
 from metaspo.engine.tasks import Example, Failure
 
 SLOTS = {
@@ -28,14 +27,14 @@ SLOTS = {
 @pytest.mark.parametrize("level", ["user", "system"])
 @pytest.mark.parametrize("step", ["analyze", "generate"])
 def test_no_slot_is_left_open_and_dollars_in_texts_survive(level: str, step: str) -> None:
-    text = meta_messages("user" if level == "user" else "system", step, SLOTS)[1].content
+    text = messages(META, "user" if level == "user" else "system", step, SLOTS)[1].content
     assert "SYSTEM $5" in text
     assert "$" not in text.replace("SYSTEM $5", "")
 
 
 def test_the_outer_rewrite_does_not_see_the_failures() -> None:
-    assert "FAILURES" not in meta_messages("system", "generate", SLOTS)[1].content
-    assert "FAILURES" in meta_messages("user", "generate", SLOTS)[1].content
+    assert "FAILURES" not in messages(META, "system", "generate", SLOTS)[1].content
+    assert "FAILURES" in messages(META, "user", "generate", SLOTS)[1].content
 
 
 def test_a_failure_block_shows_what_the_grader_says_where_it_says_something() -> None:
@@ -65,12 +64,12 @@ def test_a_failure_block_shows_prompts_answer_reading_and_label() -> None:
 )
 def test_a_user_prompt_that_cannot_be_used_is_malformed(text: str) -> None:
     with pytest.raises(Malformed):
-        read_user_prompt(text)
+        read_prompt(text, level="user")
 
 
 def test_a_system_prompt_with_the_placeholder_is_malformed() -> None:
     with pytest.raises(Malformed):
-        read_system_prompt("<system_prompt>Answer {question}</system_prompt>")
+        read_prompt("<system_prompt>Answer {question}</system_prompt>", level="system")
 
 
 @given(st.text(max_size=60), st.text(max_size=60).filter(str.strip))

@@ -6,6 +6,7 @@ an adapter answers by the world's models, and has the texts written by the optim
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 from random import Random
 from types import SimpleNamespace
@@ -20,11 +21,10 @@ from metaspo.engine.strategies import Malformed
 from metaspo.engine.strategies.meta_prompts import (
     failure_block,
     join_blocks,
-    meta_messages,
     read_analysis,
-    read_system_prompt,
-    read_user_prompt,
+    read_prompt,
 )
+from metaspo.engine.strategies.texts import META, messages
 from metaspo.engine.tasks import Failure, Task
 from metaspo.engine.tasks.base import Example
 
@@ -86,11 +86,11 @@ class Adapter:
         slots = {"system_prompt": candidate[SYSTEM], "failures": join_blocks([case["case"] for case in cases])}
         if level == "user":
             slots |= {"user_prompt": candidate[name], "answer_rule": RULE}
-        analysis = self._ask(meta_messages(level, "analyze", slots), read_analysis)
+        analysis = self._ask(messages(META, level, "analyze", slots), read_analysis)
         if analysis is None:
             return None
-        read = read_system_prompt if level == "system" else read_user_prompt
-        return self._ask(meta_messages(level, "generate", {**slots, "analysis": analysis}), read)
+        rewrite = messages(META, level, "generate", {**slots, "analysis": analysis})
+        return self._ask(rewrite, partial(read_prompt, level=level))
 
     def _ask(self, messages: tuple[Message, ...], read: Any) -> str | None:  # noqa: ANN401
         for _ in range(REDRAWS + 1):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         Ask,
         InnerContext,
         InnerStrategy,
+        Level,
         Malformed,
         NoProposal,
         OuterContext,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
         Tried,
         Unfit,
     )
-    from metaspo.engine.strategies.meta_prompts import Level
     from metaspo.engine.strategies.named_prompts import of_form
     from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, is_usable
     from metaspo.engine.strategies.registry import inner_strategy, outer_strategy, strategy_names

@@ -4,7 +4,7 @@ Zhou et al., "Large Language Models Are Human-Level Prompt Engineers", ICLR 2023
 it is the strategy of MetaSPO-APE (Choi, Baek and Hwang, NeurIPS 2025, and the authors' code).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -14,8 +14,8 @@ from pydantic.dataclasses import dataclass
 from metaspo.backends import Message
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.bandits import UpperConfidence
-from metaspo.engine.strategies.base import Malformed
-from metaspo.engine.strategies.meta_prompts import Level, ending_with, join_blocks, read_tag
+from metaspo.engine.strategies.base import Level, Malformed
+from metaspo.engine.strategies.meta_prompts import ending_with, join_blocks, read_tag
 from metaspo.engine.strategies.named_prompts import bare
 from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext
 from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
@@ -105,15 +105,11 @@ class Ape:
         shown = [task.train[row] for task, places in zip(context.tasks, rows, strict=True) for row in places]
         context.rng(f"{step}/order").shuffle(shown)
         if context.level == "system":
-            request = messages("ape", "system", "induce", {"pairs": _pairs(shown)})
-            return await ask_or_none(context, f"{step}/induce", request, prompt_reader(context))
+            request = messages("ape", "system", "induce", {"pairs": pairs(shown)})
+            return await ask_or_none(context, f"{step}/induce", request, induction_reader(context))
         [task] = context.tasks
-
-        def read(answer: str) -> str:
-            return context.usable(read_induced(answer, answer_rule=task.stated_rule))
-
         request = user_induction(shown, answer_rule=task.answer_rule, stated=task.states_rule)
-        return await ask_or_none(context, f"{step}/induce", request, read)
+        return await ask_or_none(context, f"{step}/induce", request, induction_reader(context))
 
     async def _vary(self, context: SearchContext, step: str, prompt: str) -> str | None:
         request = messages("ape", context.level, "vary", {"prompt": prompt})
@@ -138,12 +134,19 @@ class Ape:
 def user_induction(examples: Sequence[Example], *, answer_rule: str, stated: bool = True) -> tuple[Message, ...]:
     """Asks for the instruction that explains a task's examples; the rule is put below it where it is to be stated."""
     below = text("ape", "user", "below" if stated else "below_unstated", {"answer_rule": answer_rule})
-    return messages("ape", "user", "induce", {"pairs": _pairs(examples), "below": below})
+    return messages("ape", "user", "induce", {"pairs": pairs(examples), "below": below})
 
 
 def bounded(messages: Sequence[Message], *, model: str, words: int) -> list[Message]:
     """The messages with whom the prompt is for, and how long it may be: strong writers write long ones."""
     return ending_with(text("ape", "user", "bounds", {"model": model, "words": str(words)}), messages)
+
+
+def induction_reader(context: SearchContext) -> Callable[[str], str]:
+    """Reads an induced prompt of the context's level out of an answer; the reader raises `Malformed`."""
+    if context.level == "system":
+        return prompt_reader(context)
+    return lambda answer: context.usable(read_induced(answer, answer_rule=context.tasks[0].stated_rule))
 
 
 def read_induced(answer: str, *, answer_rule: str) -> str:
@@ -160,7 +163,7 @@ def named_induction(
     slots = {
         "name": name,
         "others": str(NamedPrompts(others)) or "(none)",
-        "pairs": _pairs(examples),
+        "pairs": pairs(examples),
         "places": f"It must hold {places}, each exactly once: the program puts in there what belongs there."
         if places
         else "It holds no places in braces.",
@@ -181,7 +184,8 @@ def read_named_induced(answer: str, *, form: PromptForm, first: NamedPrompts, na
         raise Malformed(str(reason)) from reason
 
 
-def _pairs(examples: Sequence[Example]) -> str:
+def pairs(examples: Iterable[Example]) -> str:
+    """Questions with their answers, as the optimizer model sees them."""
     return join_blocks(
         [
             text("ape", "user", "pair", {"question": example.asked, "answers": " or ".join(example.answers)})

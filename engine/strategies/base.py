@@ -4,15 +4,16 @@ A strategy holds no state between calls and draws nothing at random except from 
 seed and address), so that a run replays to the digit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from metaspo.backends import Message
 from metaspo.engine.tasks.base import Example, Failure
 
 T = TypeVar("T")
+Level = Literal["user", "system"]
 C = TypeVar("C", contravariant=True)
 
 
@@ -79,6 +80,12 @@ class TaskView:
     def stated_rule(self) -> str:
         """The sentence as far as it is to be stated."""
         return self.answer_rule if self.states_rule else ""
+
+
+def require_failures(tasks: Iterable[TaskView]) -> None:
+    """Raises `NoProposal` where every answer is right already: nothing is asked for then."""
+    if not any(task.failures for task in tasks):
+        raise NoProposal("no failures to learn from, every train answer is right already")
 
 
 @dataclass(frozen=True, slots=True)

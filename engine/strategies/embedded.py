@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from metaspo.engine.strategies import user_edits
-from metaspo.engine.strategies.base import InnerContext, NoProposal, OuterContext
+from metaspo.engine.strategies.base import InnerContext, NoProposal, OuterContext, require_failures
 from metaspo.engine.strategies.components import drop, families, join_components, reorder, split_components, vary
 from metaspo.engine.strategies.worked_examples import (
     WorkedExample,
@@ -48,8 +48,7 @@ class EmbeddedOuter:
 
     async def propose(self, context: OuterContext, /) -> str:
         """The incumbent with one edit. Raises `NoProposal` when no task has a failure or no edit changes anything."""
-        if not any(task.failures for task in context.tasks):
-            raise NoProposal("no failures to learn from, every train answer is right already")
+        require_failures(context.tasks)
         move = OUTER_MOVES[(context.candidate - 1) % len(OUTER_MOVES)]
         return _first_change(context.system_prompt, lambda: move(context))
 
@@ -69,8 +68,7 @@ class EmbeddedInner:
 
     async def propose(self, context: InnerContext, /) -> str:
         """The parent with one edit. Raises `NoProposal` when there is no failure or no edit changes anything."""
-        if not context.task.failures:
-            raise NoProposal("no failures to learn from, every train answer is right already")
+        require_failures([context.task])
         move = INNER_MOVES[(context.candidate - 1) % len(INNER_MOVES)]
         return _first_change(context.task.user_prompt, lambda: move(context))
 

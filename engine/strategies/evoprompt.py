@@ -25,9 +25,15 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from metaspo.engine.gather import gather
-from metaspo.engine.strategies.meta_prompts import Level
+from metaspo.engine.strategies.base import Level, require_failures
 from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext, Trial
-from metaspo.engine.strategies.searching import BOTH_LEVELS, new_prompts, propose_and_score, ranked, require_failures
+from metaspo.engine.strategies.searching import (
+    BOTH_LEVELS,
+    new_prompts,
+    propose_and_score,
+    ranked,
+    rule_slots,
+)
 from metaspo.engine.strategies.texts import messages, text
 
 T = TypeVar("T")
@@ -112,7 +118,7 @@ class EvoPromptGA(Evolution):
 
     async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The last population. Raises `NoProposal`."""
-        require_failures(context)
+        require_failures(context.tasks)
         members = self._members(context.candidates)
         population = await self._first_population(context)
         for generation in range(1, self.generations + 1):
@@ -166,7 +172,7 @@ class EvoPromptDE(Evolution):
 
     async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The last population. Raises `NoProposal`."""
-        require_failures(context)
+        require_failures(context.tasks)
         population = await self._first_population(context)
         if len(population) > 1:
             for generation in range(1, self.generations + 1):
@@ -212,8 +218,7 @@ def roulette(population: Sequence[Trial], count: int, *, rng: Random) -> list[Tr
 
 
 def _rules(context: SearchContext) -> dict[str, str]:
-    slots = {"answer_rule": context.tasks[0].answer_rule} if context.level == "user" else {}
-    return {"rules": text("evoprompt", context.level, "rules", slots)}
+    return {"rules": text("evoprompt", context.level, "rules", rule_slots(context))}
 
 
 def _score(trial: Trial) -> float:

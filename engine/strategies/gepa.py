@@ -26,15 +26,17 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from metaspo.backends import Message
-from metaspo.engine.strategies.meta_prompts import Level, failure_block, join_blocks
+from metaspo.engine.strategies.base import Level, require_failures
+from metaspo.engine.strategies.meta_prompts import join_blocks
 from metaspo.engine.strategies.search import CallBound, RoundSize, Rows, SearchContext, Trial
 from metaspo.engine.strategies.searching import (
     BOTH_LEVELS,
     ask_or_none,
+    case_block,
     new_prompts,
     prompt_reader,
     ranked,
-    require_failures,
+    rule_slots,
 )
 from metaspo.engine.strategies.selection import share
 from metaspo.engine.strategies.texts import messages, text
@@ -85,7 +87,7 @@ class Gepa:
 
     async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The pool's new prompts, best first. Raises `NoProposal`."""
-        require_failures(context)
+        require_failures(context.tasks)
         pool = list(context.first)
         merged: set[frozenset[str]] = set()
         for number in range(1, self.steps + 1):
@@ -107,11 +109,8 @@ class Gepa:
         rows, seen = await self._look(context, parent, step=step)
         if seen is None:
             return None
-        cases = [
-            failure_block(case.failure, system_prompt=case.system_prompt, user_prompt=case.user_prompt)
-            for case in seen.wrong
-        ]
-        request = _request(context, "reflect", {"prompt": parent.prompt, "cases": join_blocks(cases)})
+        cases = join_blocks([case_block(case) for case in seen.wrong])
+        request = _request(context, "reflect", {"prompt": parent.prompt, "cases": cases})
         prompt = await ask_or_none(context, f"{step}/reflect", request, prompt_reader(context))
         if prompt is None or any(prompt == trial.prompt for trial in pool):
             return None
@@ -188,6 +187,5 @@ def _alone(trial: Trial, other: Trial) -> int:
 
 def _request(context: SearchContext, step: str, slots: dict[str, str]) -> tuple[Message, ...]:
     level = context.level
-    rule = {"answer_rule": context.tasks[0].answer_rule} if level == "user" else {}
-    level_texts = {"kind": text("gepa", level, "kind", {}), "rules": text("gepa", level, "rules", rule)}
+    level_texts = {"kind": text("gepa", level, "kind", {}), "rules": text("gepa", level, "rules", rule_slots(context))}
     return messages("gepa", level, step, {**slots, **level_texts})

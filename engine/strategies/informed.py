@@ -20,14 +20,15 @@ from metaspo.backends import Message
 from metaspo.engine.strategies.base import (
     CandidateContext,
     InnerContext,
+    Level,
     Malformed,
-    NoProposal,
     OuterContext,
     TaskView,
     Tried,
+    require_failures,
 )
 from metaspo.engine.strategies.faults import WORDS, fault_in
-from metaspo.engine.strategies.meta_prompts import Level, join_blocks, read_prompt, read_tag
+from metaspo.engine.strategies.meta_prompts import join_blocks, read_prompt, read_tag
 from metaspo.engine.strategies.texts import Changed, Texts, check_changed
 from metaspo.engine.tasks import Failure
 from metaspo.engine.tasks.base import Example
@@ -71,10 +72,9 @@ class _Informed:
         return 2
 
     async def _propose(self, context: CandidateContext, tasks: Sequence[TaskView], level: Level) -> str:
+        require_failures(tasks)
         texts = Texts("informed", self.texts)
         shown = {task.name: stratified(task.failures, context.show, context.rng) for task in tasks}
-        if not any(shown.values()):
-            raise NoProposal("no failures to learn from, every train answer is right already")
         kept = {task.name: _still_right(task, self.right, context.rng) for task in tasks}
         parent = context.system_prompt if level == "system" else tasks[0].user_prompt
         tried = [_tried(texts, level, prompt) for prompt in _others(context, tasks, level, parent)]
@@ -103,7 +103,7 @@ class _Informed:
         self, context: CandidateContext, level: Level, examples: Sequence[Example], parent: str, beside: Sequence[str]
     ) -> Callable[[str], str]:
         def read(answer: str) -> str:
-            prompt = read_prompt(answer, "new_prompt", level=level)
+            prompt = read_prompt(answer, tag="new_prompt", level=level)
             if fault := fault_in(prompt, words=self.words, examples=examples, parent=parent, beside=beside):
                 raise Malformed(fault)
             return context.usable(prompt)

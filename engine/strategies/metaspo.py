@@ -7,15 +7,9 @@ rewrite only the analysis; outer failures come from every task and are shuffled 
 
 from random import Random
 
-from metaspo.engine.strategies.base import InnerContext, NoProposal, OuterContext
-from metaspo.engine.strategies.meta_prompts import (
-    failure_block,
-    join_blocks,
-    meta_messages,
-    read_analysis,
-    read_system_prompt,
-    read_user_prompt,
-)
+from metaspo.engine.strategies.base import InnerContext, OuterContext, require_failures
+from metaspo.engine.strategies.meta_prompts import failure_block, join_blocks, read_analysis, read_prompt
+from metaspo.engine.strategies.texts import META, messages
 from metaspo.engine.tasks import Failure
 
 
@@ -32,21 +26,20 @@ class FailureAnalysisInner:
     async def propose(self, context: InnerContext, /) -> str:
         """Analyse up to `show` failures, then rewrite. Raises `NoProposal` when there are no failures."""
         task = context.task
+        require_failures([task])
         blocks = [
             failure_block(failure, system_prompt=context.system_prompt, user_prompt=task.user_prompt)
             for failure in sample(task.failures, context.show, context.rng)
         ]
-        if not blocks:
-            raise NoProposal("no failures to learn from, every train answer is right already")
         slots = {
             "system_prompt": context.system_prompt,
             "user_prompt": task.user_prompt,
             "answer_rule": task.answer_rule,
             "failures": join_blocks(blocks),
         }
-        analysis = await context.ask("analyze", meta_messages("user", "analyze", slots), read_analysis)
-        rewrite = meta_messages("user", "generate", {**slots, "analysis": analysis})
-        return await context.ask("generate", rewrite, lambda said: context.usable(read_user_prompt(said)))
+        analysis = await context.ask("analyze", messages(META, "user", "analyze", slots), read_analysis)
+        rewrite = messages(META, "user", "generate", {**slots, "analysis": analysis})
+        return await context.ask("generate", rewrite, lambda said: context.usable(read_prompt(said, level="user")))
 
 
 class FailureAnalysisOuter:
@@ -63,18 +56,17 @@ class FailureAnalysisOuter:
 
     async def propose(self, context: OuterContext, /) -> str:
         """Analyse up to `show` failures of each task, shuffled together. Raises `NoProposal` when there are none."""
+        require_failures(context.tasks)
         blocks = [
             failure_block(failure, system_prompt=context.system_prompt, user_prompt=task.user_prompt)
             for task in context.tasks
             for failure in sample(task.failures, context.show, context.rng)
         ]
-        if not blocks:
-            raise NoProposal("no failures to learn from, every train answer is right already")
         context.rng.shuffle(blocks)
         slots = {"system_prompt": context.system_prompt, "failures": join_blocks(blocks)}
-        analysis = await context.ask("analyze", meta_messages("system", "analyze", slots), read_analysis)
-        rewrite = meta_messages("system", "generate", {"system_prompt": context.system_prompt, "analysis": analysis})
-        return await context.ask("generate", rewrite, lambda said: context.usable(read_system_prompt(said)))
+        analysis = await context.ask("analyze", messages(META, "system", "analyze", slots), read_analysis)
+        rewrite = messages(META, "system", "generate", {"system_prompt": context.system_prompt, "analysis": analysis})
+        return await context.ask("generate", rewrite, lambda said: context.usable(read_prompt(said, level="system")))
 
 
 def sample(failures: tuple[Failure, ...], size: int, rng: Random) -> list[Failure]:

@@ -23,16 +23,16 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from metaspo.engine.gather import gather
-from metaspo.engine.strategies.ape import read_induced
-from metaspo.engine.strategies.meta_prompts import Level, join_blocks, read_analysis
+from metaspo.engine.strategies.ape import induction_reader, pairs
+from metaspo.engine.strategies.base import Level, require_failures
+from metaspo.engine.strategies.meta_prompts import read_analysis
 from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext, Trial
 from metaspo.engine.strategies.searching import (
     BOTH_LEVELS,
     ask_or_none,
     new_prompts,
-    prompt_reader,
     ranked,
-    require_failures,
+    rule_slots,
 )
 from metaspo.engine.strategies.selection import share
 from metaspo.engine.strategies.surrogate import INSTALL, Surrogate, is_installed
@@ -122,7 +122,7 @@ class Mipro:
 
     async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The combinations that were scored on all rows, best first. Raises `NoProposal`."""
-        require_failures(context)
+        require_failures(context.tasks)
         pieces = Pieces(context.level)
         first = {pieces.take_apart(trial.prompt): trial for trial in context.first}
         for number in range(1, self.sets + 1):
@@ -152,7 +152,6 @@ class Mipro:
     async def _instruction(self, context: SearchContext, step: str, present: str, summary: str) -> str | None:
         level = context.level
         task = context.tasks[0]
-        rule = {"answer_rule": task.answer_rule} if level == "user" else {}
         rules = "rules" if task.states_rule or level == "system" else "rules_unstated"
         slots = {
             "kind": f"{level} prompt",
@@ -160,27 +159,15 @@ class Mipro:
             "prompt": present,
             "pairs": self._pairs(context, f"{step}/examples"),
             "tip": context.rng(f"{step}/tip").choice(["", *text("mipro", level, "tips", {}).splitlines()]),
-            "rules": text("mipro", level, rules, rule),
+            "rules": text("mipro", level, rules, rule_slots(context)),
         }
 
-        def read(answer: str) -> str:
-            if level == "system":
-                return prompt_reader(context)(answer)
-            return context.usable(read_induced(answer, answer_rule=task.stated_rule))
-
-        return await ask_or_none(context, f"{step}/propose", messages("mipro", level, "propose", slots), read)
+        request = messages("mipro", level, "propose", slots)
+        return await ask_or_none(context, f"{step}/propose", request, induction_reader(context))
 
     def _pairs(self, context: SearchContext, step: str) -> str:
         rows = context.sample(step, per_task=share(self.seen, len(context.tasks)))
-        return join_blocks(
-            [
-                text(
-                    "mipro", context.level, "pair", {"question": example.asked, "answers": " or ".join(example.answers)}
-                )
-                for task, places in zip(context.tasks, rows, strict=True)
-                for example in (task.train[row] for row in places)
-            ]
-        )
+        return pairs(task.train[row] for task, places in zip(context.tasks, rows, strict=True) for row in places)
 
     async def _combine(self, context: SearchContext, pieces: Pieces, first: dict[Combination, Trial]) -> list[Trial]:
         """What was scored on all rows, the first prompts included."""

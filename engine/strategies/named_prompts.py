@@ -16,12 +16,13 @@ from metaspo.backends import Message
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.addresses import join
 from metaspo.engine.gather import gather
-from metaspo.engine.strategies.base import Ask, NoProposal, TaskView, Tried
+from metaspo.engine.strategies.base import Ask, Level, NoProposal, TaskView, Tried
 from metaspo.engine.strategies.demonstrations import WithDemonstrations
-from metaspo.engine.strategies.meta_prompts import Level, ending_with, fill
-from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer
+from metaspo.engine.strategies.meta_prompts import ending_with
+from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, given
 from metaspo.engine.strategies.search import CallBound, RoundSize, Rows, Trial
 from metaspo.engine.strategies.surrogate import Surrogate
+from metaspo.engine.strategies.texts import META, text
 from metaspo.engine.tasks.base import PLACEHOLDER
 from metaspo.engine.tasks.named_prompts import NUMBERS, NamedPrompts, NumberRange, PromptForm
 
@@ -87,7 +88,7 @@ class OfForm:
     ) -> list[Proposal]:
         if name == NUMBERS:
             chosen = self._numbers(context, parent, candidates, fresh=True)
-            return [partial(_given, str(replace(parent, numbers=numbers))) for numbers in chosen]
+            return [partial(given, str(replace(parent, numbers=numbers))) for numbers in chosen]
         single = OneOf(context, self.form, parent, name, candidates)
         return [partial(self._changed, parent, [(single, proposal)]) for proposal in await self._begun(single)]
 
@@ -268,11 +269,11 @@ def bare(shown: str) -> str:
 
 def about(form: PromptForm, parent: NamedPrompts, name: str) -> str:
     """What the optimizer model is told besides, of a prompt that is one of several."""
-    others = str(NamedPrompts({other: text for other, text in parent.texts.items() if other != name}))
+    others = str(NamedPrompts({other: told for other, told in parent.texts.items() if other != name}))
     slots = [f"{{{slot}}}" for slot in form.slots[name] if slot != "question"]
-    rules = [fill("blocks", "places", {"places": ", ".join(slots)})] if slots else []
-    rules += [] if "question" in form.slots[name] else [fill("blocks", "no_question", {})]
-    return "\n\n".join([fill("blocks", "named", {"name": name, "others": others or "(none)"}), *rules])
+    rules = [text(META, "blocks", "places", {"places": ", ".join(slots)})] if slots else []
+    rules += [] if "question" in form.slots[name] else [text(META, "blocks", "no_question", {})]
+    return "\n\n".join([text(META, "blocks", "named", {"name": name, "others": others or "(none)"}), *rules])
 
 
 async def _proposed(single: OneOf, proposal: Proposal, ask: Ask) -> tuple[str, str | NoProposal]:
@@ -281,7 +282,3 @@ async def _proposed(single: OneOf, proposal: Proposal, ask: Ask) -> tuple[str, s
         return single.name, single.text(await proposal(single.asking(ask)))
     except NoProposal as reason:
         return single.name, reason
-
-
-async def _given(prompt: str, _ask: Ask) -> str:
-    return prompt

@@ -10,9 +10,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from metaspo.engine.gather import gather
-from metaspo.engine.strategies.meta_prompts import Level, join_blocks, user_message_of
+from metaspo.engine.strategies.base import Level
+from metaspo.engine.strategies.meta_prompts import join_blocks, user_message_of
 from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext, Trial
-from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
+from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked, rule_slots
 from metaspo.engine.strategies.texts import messages, text
 from metaspo.engine.tasks.base import PLACEHOLDER
 
@@ -80,9 +81,8 @@ class Opro:
         slots = {
             "trajectory": join_blocks(self.shown(trajectory)) or "(none yet)",
             "exemplars": join_blocks(self._exemplars(context, f"{step}/exemplars")) or "(none)",
+            **rule_slots(context),
         }
-        if context.level == "user":
-            slots["answer_rule"] = context.tasks[0].answer_rule
         request = messages("opro", context.level, "continue", slots)
         drawn = await gather(
             ask_or_none(context, f"{step}/sample={number}/continue", request, prompt_reader(context))

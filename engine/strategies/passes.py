@@ -13,7 +13,8 @@ from typing import TypeVar
 from metaspo.backends import Message
 from metaspo.engine.addresses import join
 from metaspo.engine.strategies.base import Ask, Malformed, NoProposal, OuterContext, OuterStrategy
-from metaspo.engine.strategies.meta_prompts import ending_with, fill
+from metaspo.engine.strategies.meta_prompts import ending_with
+from metaspo.engine.strategies.texts import META, text
 
 T = TypeVar("T")
 ABOVE = "pass="
@@ -48,7 +49,7 @@ class InPasses:
         if not context.is_first:
             return await self.strategy.propose(context)
         prompt = await self.strategy.propose(replace(context, ask=_of_pass(context.ask, 1)))
-        older = fill("blocks", "older", {"system_prompt": context.system_prompt})
+        older = text(META, "blocks", "older", {"system_prompt": context.system_prompt})
         for number in range(2, self.passes + 1):
             again = replace(context, system_prompt=prompt, ask=_of_pass(context.ask, number, told=older))
             try:

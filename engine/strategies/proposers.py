@@ -123,7 +123,7 @@ class AllAtOnce:
             return []
         returned = dict.fromkeys(await self.search.search(context))
         usable = [prompt for prompt in returned if is_usable(prompt, context)]
-        return [partial(_given, prompt) for prompt in usable[: context.candidates]]
+        return [partial(given, prompt) for prompt in usable[: context.candidates]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class Given:
 
     async def proposals(self, context: ProposalContext, /) -> list[Proposal]:
         """As many as the round takes."""
-        return [partial(_given, prompt) for prompt in self.prompts[: context.candidates]]
+        return [partial(given, prompt) for prompt in self.prompts[: context.candidates]]
 
 
 def inner_context(context: ProposalContext, number: int, ask: Ask) -> InnerContext:
@@ -191,5 +191,6 @@ def is_usable(prompt: str, context: SearchContext) -> bool:
     return True
 
 
-async def _given(prompt: str, _ask: Ask) -> str:
+async def given(prompt: str, _ask: Ask) -> str:
+    """A candidate that is there already."""
     return prompt

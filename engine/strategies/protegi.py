@@ -11,9 +11,18 @@ from pydantic.dataclasses import dataclass
 
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.bandits import Policy, SuccessiveHalving, SuccessiveRejects, UpperConfidence
-from metaspo.engine.strategies.meta_prompts import Level, failure_block, join_blocks, read_analysis
+from metaspo.engine.strategies.base import Level
+from metaspo.engine.strategies.meta_prompts import join_blocks, read_analysis
 from metaspo.engine.strategies.search import CallBound, RoundSize, Rows, SearchContext, Trial, WrongAnswer
-from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
+from metaspo.engine.strategies.searching import (
+    BOTH_LEVELS,
+    ask_or_none,
+    case_block,
+    new_prompts,
+    prompt_reader,
+    ranked,
+    rule_slots,
+)
 from metaspo.engine.strategies.selection import bandit_ranking, max_calls_of_ranking, share
 from metaspo.engine.strategies.texts import messages
 
@@ -151,13 +160,11 @@ class ProTeGi:
     async def _descend(self, context: SearchContext, step: str, parent: Trial) -> list[str]:
         """One gradient: a reason, its rewrites and their paraphrases."""
         wrong = context.rng(f"{step}/errors").sample(parent.wrong, min(self.errors, len(parent.wrong)))
-        slots = {"prompt": parent.prompt, "failures": join_blocks([_block(error) for error in wrong])}
+        slots = {"prompt": parent.prompt, "failures": join_blocks([case_block(error) for error in wrong])}
         reason = await _ask(context, f"{step}/reason", "reason", slots, read_analysis)
         if reason is None:
             return []
-        slots["reason"] = reason
-        if context.level == "user":
-            slots["answer_rule"] = context.tasks[0].answer_rule
+        slots |= {"reason": reason, **rule_slots(context)}
         rewritten = await gather(
             self._rewrite(context, f"{step}/step={number}", slots) for number in range(1, self.rewrites + 1)
         )
@@ -208,10 +215,6 @@ def _rows(context: SearchContext, wrong: Sequence[WrongAnswer]) -> Rows:
         tuple(sorted({task.train.index(error.failure.example) for error in wrong if error.task == task.name}))
         for task in context.tasks
     )
-
-
-def _block(wrong: WrongAnswer) -> str:
-    return failure_block(wrong.failure, system_prompt=wrong.system_prompt, user_prompt=wrong.user_prompt)
 
 
 async def _ask(

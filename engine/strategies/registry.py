@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from metaspo.engine.errors import UnknownStrategy
-from metaspo.engine.strategies.base import Ask, OuterStrategy, Strategy
+from metaspo.engine.strategies.base import Ask, Level, OuterStrategy, Strategy
 from metaspo.engine.strategies.demonstrations import WithDemonstrations
-from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.strategies.passes import InPasses
 from metaspo.engine.strategies.proposers import (
     AllAtOnce,

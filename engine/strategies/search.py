@@ -14,8 +14,7 @@ from random import Random
 from typing import Protocol, TypeVar, runtime_checkable
 
 from metaspo.backends import Message
-from metaspo.engine.strategies.base import TaskView
-from metaspo.engine.strategies.meta_prompts import Level
+from metaspo.engine.strategies.base import Level, TaskView
 from metaspo.engine.tasks import Failure
 
 T = TypeVar("T")

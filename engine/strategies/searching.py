@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from metaspo.backends import Message
-from metaspo.engine.strategies.base import NoProposal
-from metaspo.engine.strategies.meta_prompts import Level, read_system_prompt, read_user_prompt
-from metaspo.engine.strategies.search import SearchContext, Trial
+from metaspo.engine.strategies.base import Level, NoProposal
+from metaspo.engine.strategies.meta_prompts import failure_block, read_prompt
+from metaspo.engine.strategies.search import SearchContext, Trial, WrongAnswer
 
 T = TypeVar("T")
 
@@ -15,14 +15,18 @@ BOTH_LEVELS: frozenset[Level] = frozenset({"user", "system"})
 
 def prompt_reader(context: SearchContext) -> Callable[[str], str]:
     """Reads a new prompt of the context's level out of an answer; the reader raises `Malformed`."""
-    read = read_user_prompt if context.level == "user" else read_system_prompt
-    return lambda answer: context.usable(read(answer))
+    level = context.level
+    return lambda answer: context.usable(read_prompt(answer, level=level))
 
 
-def require_failures(context: SearchContext) -> None:
-    """Raises `NoProposal` where every answer is right already: nothing is asked for then."""
-    if not any(task.failures for task in context.tasks):
-        raise NoProposal("no failures to learn from, every train answer is right already")
+def rule_slots(context: SearchContext) -> dict[str, str]:
+    """How an answer must look, which user prompts alone state."""
+    return {"answer_rule": context.tasks[0].answer_rule} if context.level == "user" else {}
+
+
+def case_block(case: WrongAnswer) -> str:
+    """One wrong answer as the optimizer sees it."""
+    return failure_block(case.failure, system_prompt=case.system_prompt, user_prompt=case.user_prompt)
 
 
 async def ask_or_none(

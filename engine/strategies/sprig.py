@@ -29,10 +29,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from metaspo.engine.gather import gather
-from metaspo.engine.strategies.base import Malformed
-from metaspo.engine.strategies.meta_prompts import Level, read_analysis
+from metaspo.engine.strategies.base import Level, Malformed, require_failures
+from metaspo.engine.strategies.meta_prompts import read_analysis
 from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext
-from metaspo.engine.strategies.searching import ask_or_none, new_prompts, require_failures
+from metaspo.engine.strategies.searching import ask_or_none, new_prompts
 from metaspo.engine.strategies.sprig_edits import Edit, Prompt, edits, library, most_edits, promising, read, write
 from metaspo.engine.strategies.texts import messages
 from metaspo.engine.tasks.base import PLACEHOLDER
@@ -85,7 +85,7 @@ class Sprig:
 
     async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The last beam. Raises `NoProposal`."""
-        require_failures(context)
+        require_failures(context.tasks)
         incumbent = context.first[0].prompt
         beam: list[Prompt] = [() if self.start == "empty" else read(incumbent, longest=self.longest)]
         gains: list[list[float]] = [[] for _ in library()]

@@ -24,9 +24,17 @@ from pydantic.dataclasses import dataclass
 
 from metaspo.backends import Message
 from metaspo.engine.gather import gather
-from metaspo.engine.strategies.meta_prompts import Level, failure_block, join_blocks, read_analysis
+from metaspo.engine.strategies.base import Level, require_failures
+from metaspo.engine.strategies.meta_prompts import join_blocks, read_analysis
 from metaspo.engine.strategies.search import CallBound, RoundSize, Rows, SearchContext, WrongAnswer
-from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, require_failures
+from metaspo.engine.strategies.searching import (
+    BOTH_LEVELS,
+    ask_or_none,
+    case_block,
+    new_prompts,
+    prompt_reader,
+    rule_slots,
+)
 from metaspo.engine.strategies.texts import messages, text
 
 
@@ -68,7 +76,7 @@ class TextGrad:
 
     async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The versions that were kept, the latest first. Raises `NoProposal`."""
-        require_failures(context)
+        require_failures(context.tasks)
         aside = _set_aside(context, self.validation)
         prompt, score = context.first[0].prompt, context.first[0].score
         if self.revert and aside is not None:
@@ -131,7 +139,7 @@ class TextGrad:
             "feedback": feedback,
             "history": text("textgrad", level, "history", {"versions": versions}) if versions else "",
             "constraints": text("textgrad", level, "constraints", {"constraints": listed}) if listed else "",
-            "rules": text("textgrad", level, "rules", _answer_rule(context)),
+            "rules": text("textgrad", level, "rules", rule_slots(context)),
         }
         return messages("textgrad", level, "update", slots)
 
@@ -157,13 +165,8 @@ def _batches(context: SearchContext, aside: Rows | None, *, size: int, rng: Rand
 
 
 def _feedback_request(context: SearchContext, prompt: str, case: WrongAnswer) -> tuple[Message, ...]:
-    shown = failure_block(case.failure, system_prompt=case.system_prompt, user_prompt=case.user_prompt)
-    slots = {"kind": text("textgrad", context.level, "kind", {}), "prompt": prompt, "case": shown}
+    slots = {"kind": text("textgrad", context.level, "kind", {}), "prompt": prompt, "case": case_block(case)}
     return messages("textgrad", context.level, "feedback", slots)
-
-
-def _answer_rule(context: SearchContext) -> dict[str, str]:
-    return {"answer_rule": context.tasks[0].answer_rule} if context.level == "user" else {}
 
 
 def _tagged(tag: str, inside: str) -> str:

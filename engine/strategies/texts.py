@@ -11,11 +11,12 @@ from typing import Literal
 
 from metaspo.backends import Message
 from metaspo.backends.late_patterns import late_pattern
-from metaspo.engine.strategies.meta_prompts import Level, fill
+from metaspo.engine.strategies.base import Level
 from metaspo.engine.suggest import nearest
 
 Changed = Mapping[str, Mapping[str, str]]  # texts of a user's own, by table and name
-Section = Level | Literal["rules", "kinds", "outcomes"]
+Section = Level | Literal["rules", "kinds", "outcomes", "blocks"]
+META = "meta_prompts"  # texts that strategies share, MetaSPO's own among them
 LEVELS = ("user", "system", "both")  # tables whose texts any of them may have
 TAGS = late_pattern(r"between <(\w+)> and </\1>")  # that an answer is read from
 
@@ -89,4 +90,4 @@ def text(strategy: str, level: Section, step: str, slots: Mapping[str, str]) -> 
 
 def messages(strategy: str, level: Level, step: str, slots: Mapping[str, str]) -> tuple[Message, ...]:
     """One optimizer call: the prompt writer's role for the level (shared by all strategies), and the step's request."""
-    return (Message("system", fill(level, "role", {})), Message("user", text(strategy, level, step, slots)))
+    return (Message("system", text(META, level, "role", {})), Message("user", text(strategy, level, step, slots)))

@@ -7,8 +7,7 @@ from random import Random
 from typing import Final
 
 from metaspo.backends.late_patterns import late_pattern
-from metaspo.engine.strategies.base import TaskView
-from metaspo.engine.strategies.meta_prompts import Level
+from metaspo.engine.strategies.base import Level, TaskView
 from metaspo.engine.tasks import Failure
 from metaspo.engine.tasks.base import PLACEHOLDER, Example
 from metaspo.engine.tasks.named_prompts import read_named
