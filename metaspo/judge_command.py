@@ -12,6 +12,7 @@ from metaspo.engine import prepare
 from metaspo.engine.check.labelled import RESPONSE, SCORE, JudgeReport, judge_labelled
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.prepare import tell_notices
+from metaspo.engine.statistics.agreement import Agreement
 from metaspo.engine.tasks.judges import Judge
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import Config, Json, NamedArguments, Quiet, Sets, require_file
@@ -59,30 +60,11 @@ def hold_judge(
 
 def print_judge(console: Console, report: JudgeReport, judge: Judge) -> None:
     """The agreement in a sentence, then the answers that are graded most differently."""
-    agreed = report.agreed
-    ungraded = sum(outcome.grade is None for outcome in report.outcomes)
-    if agreed is not None:
-        same = f"{agreed.same:.0%} of {agreed.answers} answers"
-        rounded = ", its mean rounded to the scale" if judge.calls > 1 else ""
-        tables.say(console, f"Task {report.task}: the judge gives {same} the score that people gave{rounded}.")
-        if agreed.kappa is None:
-            tables.say(console, "Cohen's kappa says nothing: all scores are one and the same.")
-        elif agreed.interval is None:
-            tables.say(
-                console, f"Cohen's kappa is 0.00: {_who_is_constant(report)} all answers one and the same score."
-            )
-        else:
-            low, high = agreed.interval.low, agreed.interval.high
-            tables.say(
-                console,
-                f"Cohen's kappa, weighted by squared distance: {agreed.kappa:z.2f} (95% interval {low:z.2f} to "
-                f"{high:z.2f}); 1 is full agreement, 0 what chance would give.",
-            )
-        if agreed.kappa is not None and round(agreed.kappa, 2) < ENOUGH:
-            tables.say(console, f"A kappa below {ENOUGH}: do not optimize by this judge.", style="yellow")
-    if ungraded:
-        first = next(outcome for outcome in report.outcomes if outcome.grade is None)
-        tables.say(console, f"{ungraded} without a grade, the first {first.example.where}: {first.reason}")
+    if report.agreed is not None:
+        _print_agreement(console, report, report.agreed, judge)
+    if ungraded := [outcome for outcome in report.outcomes if outcome.grade is None]:
+        first = ungraded[0]
+        tables.say(console, f"{len(ungraded)} without a grade, the first {first.example.where}: {first.reason}")
     if apart := report.apart[:SHOWN]:
         table = tables.make_table("graded most differently", "where", "answer", "people", "judge", "its reasons")
         for each, outcome in apart:
@@ -100,6 +82,26 @@ def print_judge(console: Console, report: JudgeReport, judge: Judge) -> None:
         f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache, "
         f"{show_dollars(use.dollars, unpriced=use.unpriced)}",
     )
+
+
+def _print_agreement(console: Console, report: JudgeReport, agreed: Agreement, judge: Judge) -> None:
+    """How often the judge gives the score that people gave, and what that says."""
+    same = f"{agreed.same:.0%} of {agreed.answers} answers"
+    rounded = ", its mean rounded to the scale" if judge.calls > 1 else ""
+    tables.say(console, f"Task {report.task}: the judge gives {same} the score that people gave{rounded}.")
+    if agreed.kappa is None:
+        tables.say(console, "Cohen's kappa says nothing: all scores are one and the same.")
+    elif agreed.interval is None:
+        tables.say(console, f"Cohen's kappa is 0.00: {_who_is_constant(report)} all answers one and the same score.")
+    else:
+        low, high = agreed.interval.low, agreed.interval.high
+        tables.say(
+            console,
+            f"Cohen's kappa, weighted by squared distance: {agreed.kappa:z.2f} (95% interval {low:z.2f} to "
+            f"{high:z.2f}); 1 is full agreement, 0 what chance would give.",
+        )
+    if agreed.kappa is not None and round(agreed.kappa, 2) < ENOUGH:
+        tables.say(console, f"A kappa below {ENOUGH}: do not optimize by this judge.", style="yellow")
 
 
 def _who_is_constant(report: JudgeReport) -> str:

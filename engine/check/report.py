@@ -1,7 +1,8 @@
 """All of a check."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -91,19 +92,13 @@ async def check_run(prepared: Prepared, *, progress: Progress | None = None, war
         asked = [task for task in prepared.tasks if graded or not isinstance(task.metric, Grader)]
         tasks, usage = await _check_tasks(prepared, asked, progress=progress, warn=warn)
     faults += [task.fault for task in tasks if task.fault]
-    contexts = [server.context for server in servers if server.role == "base" and server.context]
-    advice = [line for server in servers for line in server.advice]
-    advice += [line for task in tasks for line in task.advice]
-    unread = [task for task in tasks if task.outcome.status is Status.MALFORMED and not task.outcome.broken]
-    if any(task.role == "source" for task in unread):
-        advice.append(
-            "answers that cannot be read count as wrong, and optimizing mends that by itself where a prompt can: next "
-            f"`metaspo plan {prepared.source}`, then `metaspo optimize {prepared.source}`"
-        )
-    advice += context_advice(tasks, context=min(contexts, default=None), max_tokens=config.base.max_tokens)
-    advice += _prices_advice(prepared)
     return CheckReport(
-        servers=servers, tasks=tasks, faults=tuple(faults), advice=tuple(advice), mistake=mistake, usage=usage
+        servers=servers,
+        tasks=tasks,
+        faults=tuple(faults),
+        advice=tuple(_advice(prepared, servers, tasks)),
+        mistake=mistake,
+        usage=usage,
     )
 
 
@@ -120,11 +115,22 @@ async def _check_tasks(
     return tuple(checks), account.statistics()
 
 
-def _prices_advice(prepared: Prepared) -> list[str]:
+def _advice(prepared: Prepared, servers: Sequence[ServerCheck], tasks: Sequence[TaskCheck]) -> Iterator[str]:
+    """What the config should say, by its servers, by its tasks, and by both together."""
     config = prepared.config
-    return [
+    yield from chain.from_iterable(server.advice for server in servers)
+    yield from chain.from_iterable(task.advice for task in tasks)
+    unread = [task for task in tasks if task.outcome.status is Status.MALFORMED and not task.outcome.broken]
+    if any(task.role == "source" for task in unread):
+        yield (
+            "answers that cannot be read count as wrong, and optimizing mends that by itself where a prompt can: next "
+            f"`metaspo plan {prepared.source}`, then `metaspo optimize {prepared.source}`"
+        )
+    contexts = [server.context for server in servers if server.role == "base" and server.context]
+    yield from context_advice(tasks, context=min(contexts, default=None), max_tokens=config.base.max_tokens)
+    yield from (
         f"what {table.model} costs is not known: with {role}.prices = {{input = …, output = …}} (0 for your own "
         "server) runs say what they cost, and a cap in dollars can be set"
         for role, table in config.models.items()
         if lane_settings(table).prices is None
-    ]
+    )

@@ -9,7 +9,7 @@ import orjson
 
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange import targets
-from metaspo.engine.exchange.exported import exported_run
+from metaspo.engine.exchange.exported import ExportedRun, exported_run
 from metaspo.engine.exchange.targets import Target
 from metaspo.engine.runs.answers import Split, run_answers
 from metaspo.engine.runs.directory import JSON, RunDirectory, write_text
@@ -63,6 +63,19 @@ async def export_run(
             be used any more.
         TaskError, StoreError: when examples go along whose data or cache cannot be used any more.
     """
+    exported = await _exported(run, to, task, without_system)
+    files = TOOLS[to].files(exported)
+    about = {**exported.about, "tasks": [each.about for each in exported.tasks]}
+    files["about.json"] = orjson.dumps(about, option=JSON).decode().strip()
+    folder = folder or run.path / "export" / to
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        write_text(folder / name, text)
+    return [folder / name for name in files]
+
+
+async def _exported(run: RunDirectory, to: str, task: str, without_system: bool) -> ExportedRun:
+    """What a kind of export is made of, with the examples that go along. Raises as `export_run`."""
     tool = TOOLS.get(to)
     if tool is None:
         raise ConfigError(f"'{to}' is no kind of export{nearest(to, TOOLS)}; there are: {', '.join(TOOLS)}")
@@ -78,13 +91,4 @@ async def export_run(
     if tool.split is not None:
         answered = await run_answers(run, task=task, split=tool.split)
         exported = exported.with_answers(answered.tasks)
-    if without_system:
-        exported = exported.without_system()
-    files = tool.files(exported)
-    about = {**exported.about, "tasks": [each.about for each in exported.tasks]}
-    files["about.json"] = orjson.dumps(about, option=JSON).decode().strip()
-    folder = folder or run.path / "export" / to
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        write_text(folder / name, text)
-    return [folder / name for name in files]
+    return exported.without_system() if without_system else exported

@@ -1,9 +1,9 @@
 """A run that starts from another one's result: its prompts are the first ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError, PromptError, RunDirectoryError
@@ -53,19 +53,7 @@ def with_start(config: RunConfig, *, base: Path, source: str) -> tuple[RunConfig
     """
     if not config.start:
         return config, NO_RUN
-    from metaspo.engine.runs.directory import find_run
-    from metaspo.engine.runs.stored import read_result  # what a run leaves is much to know
-
-    try:
-        run = find_run(config.start, base=base)
-        if run.name not in (config.start, Path(config.start).name):
-            raise ConfigError(
-                f"{source}: start: give the whole name, '{run.name}': '{config.start}' may fit other runs later, this "
-                "one's among them"
-            )
-        result = read_result(run)
-    except RunDirectoryError as error:
-        raise ConfigError(f"{source}: start: {error}") from None
+    run, result = _result_of(config.start, base=base, source=source)
     system, users = result["system_prompt"], result["user_prompts"]
     update = {
         "start": "",
@@ -75,18 +63,39 @@ def with_start(config: RunConfig, *, base: Path, source: str) -> tuple[RunConfig
             _started(task, users[task.name], source=source) if task.name in users else task for task in config.tasks
         ),
     }
-    shared, remarks = tuple(task.name for task in config.tasks if task.name in users), []
+    shared = tuple(task.name for task in config.tasks if task.name in users)
+    remarks = tuple(_remarks(config, system, shared, theirs=users))
+    return config.model_copy(update=update), StartedFrom(run=run, tasks=shared, remarks=remarks)
+
+
+def _result_of(name: str, *, base: Path, source: str) -> tuple[str, dict[str, Any]]:
+    """The run of that name, and its result. Raises `ConfigError`."""
+    from metaspo.engine.runs.directory import find_run
+    from metaspo.engine.runs.stored import read_result  # what a run leaves is much to know
+
+    try:
+        run = find_run(name, base=base)
+        if run.name not in (name, Path(name).name):
+            raise ConfigError(
+                f"{source}: start: give the whole name, '{run.name}': '{name}' may fit other runs later, this one's "
+                "among them"
+            )
+        return run.name, read_result(run)
+    except RunDirectoryError as error:
+        raise ConfigError(f"{source}: start: {error}") from None
+
+
+def _remarks(config: RunConfig, system: str, shared: Sequence[str], *, theirs: Iterable[str]) -> Iterator[str]:
     if "system_prompt" in config.model_fields_set and config.system_prompt != system:
-        remarks.append(
+        yield (
             f"system_prompt counts for nothing beside start = '{config.start}', whose system prompt is the first one: "
             "leave it out, or name it in system_prompts to have it tried, too"
         )
     if not shared:
-        remarks.append(
-            f"start = '{config.start}' shares no source task with this config (that run's: {', '.join(users)}): "
+        yield (
+            f"start = '{config.start}' shares no source task with this config (that run's: {', '.join(theirs)}): "
             "only its system prompt is taken"
         )
-    return config.model_copy(update=update), StartedFrom(run=run.name, tasks=shared, remarks=tuple(remarks))
 
 
 def _started(task: TaskSpec, kept: Sequence[str], *, source: str) -> TaskSpec:

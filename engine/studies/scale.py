@@ -9,6 +9,7 @@ counted that may be made.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final
 
 from metaspo.engine.config.calls import count_calls
@@ -19,6 +20,7 @@ from metaspo.engine.config.plan import (
     SERVERS,
     LanePlan,
     Pace,
+    Plan,
     limit_minutes,
     plan_calls,
 )
@@ -85,33 +87,39 @@ def at_scales(
         ModelFileUnavailable: for a local model that there is not.
     """
     rounds = [_rounds_alone(need, pace) for need in needs]
-    plans = [plan_calls(need.config, need.tasks, need.calls, pace=pace) for need in needs]
-    dollars, gpus = total(plan.dollars for plan in plans), max(_gpus(need.config.base) for need in needs)
+    in_a_row = max(sum(rounds) / min(parallel, len(rounds)), *rounds)
+    plans = [(need, plan_calls(need.config, need.tasks, need.calls, pace=pace)) for need in needs]
+    dollars, gpus = total(plan.dollars for _, plan in plans), max(_gpus(need.config.base) for need in needs)
     scales = []
-    for tier in tiers:
-        for count in replicas:
-            busy: defaultdict[str, float] = defaultdict(float)  # a model is the same wherever it is named
-            slow = busy.copy()
-            for need, plan in zip(needs, plans, strict=True):
-                for role, lane in plan.lanes.items():
-                    servers = count if lane.model == need.config.base.model else 1
-                    quickest, slowest = _minutes(lane, need.config.models[role], replicas=servers, tier=tier)
-                    busy[lane.model] += quickest
-                    slow[lane.model] += slowest
-            least = max(*busy.values(), *rounds)
-            most = sum(slow.values()) + max(sum(rounds) / min(parallel, len(rounds)), *rounds)
-            scales.append(
-                AtScale(
-                    replicas=count,
-                    tier=tier,
-                    least=least / MINUTES,
-                    most=most / MINUTES,
-                    dollars=dollars,
-                    gpus=count * gpus,
-                    gpu_dollars=gpu_dollars,
-                )
+    for tier, count in product(tiers, replicas):
+        busy, slow = _by_model(plans, replicas=count, tier=tier)
+        scales.append(
+            AtScale(
+                replicas=count,
+                tier=tier,
+                least=max(*busy.values(), *rounds) / MINUTES,
+                most=(sum(slow.values()) + in_a_row) / MINUTES,
+                dollars=dollars,
+                gpus=count * gpus,
+                gpu_dollars=gpu_dollars,
             )
+        )
     return scales
+
+
+def _by_model(
+    plans: Iterable[tuple[Need, Plan]], *, replicas: int, tier: int | None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Minutes that each model works for all, at least and at most: it is the same wherever it is named."""
+    busy: defaultdict[str, float] = defaultdict(float)
+    slow = busy.copy()
+    for need, plan in plans:
+        for role, lane in plan.lanes.items():
+            servers = replicas if lane.model == need.config.base.model else 1
+            quickest, slowest = _minutes(lane, need.config.models[role], replicas=servers, tier=tier)
+            busy[lane.model] += quickest
+            slow[lane.model] += slowest
+    return busy, slow
 
 
 def _minutes(lane: LanePlan, table: ModelTable, *, replicas: int, tier: int | None) -> tuple[float, float]:

@@ -73,13 +73,7 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify, reader: Rea
     if free := _is_free(spec, (*train, *test)):
         answer_format = Text(number_words=spec.answer.number_words, free=True)
     first = spec.user_prompt or (PLACEHOLDER if free else f"{PLACEHOLDER}\n\n{answer_format.describe()}")
-    for prompt in (first, *spec.user_prompts):
-        for part in spec.fixed:
-            if part not in prompt:
-                raise TaskError(
-                    f"fixed: every first user prompt must hold {shown(part)}, letter by letter; {shown(prompt)} does "
-                    "not"
-                )
+    _require_fixed(spec, first)
     return Task(
         name=spec.name,
         role=spec.role,
@@ -100,6 +94,17 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify, reader: Rea
         tolerance=spec.tolerance or 0.0,
         form=spec.form,
     )
+
+
+def _require_fixed(spec: TaskSpec, first: str) -> None:
+    """Raises `TaskError` where a first user prompt lacks a part that is to stay as it is."""
+    for prompt in (first, *spec.user_prompts):
+        for part in spec.fixed:
+            if part not in prompt:
+                raise TaskError(
+                    f"fixed: every first user prompt must hold {shown(part)}, letter by letter; {shown(prompt)} does "
+                    "not"
+                )
 
 
 def _is_free(spec: TaskSpec, examples: Sequence[Example]) -> bool:
