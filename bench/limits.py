@@ -6,7 +6,7 @@ On virtual time, against simulated servers: the same figures on every machine.
 import asyncio
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 from metaspo.backends import Message, Request, Sampling
@@ -85,7 +85,7 @@ def measure_limits(
         scenario="limits",
         title="Limits used and concurrency found, simulated",
         rows=rows,
-        parameters={"simulated vLLM": server.as_data(), "simulated GPT-4o mini, tier 1": TIER_1.as_data()},
+        parameters={"simulated vLLM": asdict(server), "simulated GPT-4o mini, tier 1": asdict(TIER_1)},
         notes=(
             f"Rate limits: what was granted per minute after the first {CALIBRATION:g} s, and refusals (429) since.",
             "Concurrency: answers per second, beside those of the best fixed concurrency on the same requests.",

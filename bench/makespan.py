@@ -5,7 +5,7 @@ Everything runs on virtual time, so figures are the same on every machine, to th
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 from typing import Literal
 
@@ -67,8 +67,8 @@ def measure_makespan(
         title=f"Makespan, simulated: runs of {evaluations:,} evaluations on vLLM, {calls:,} calls to GPT-4o mini",
         rows=rows,
         parameters={
-            "one simulated vLLM": server.as_data(),
-            **{f"simulated GPT-4o mini, tier {tier}": GPT_4O_MINI[tier].as_data() for tier in tiers},
+            "one simulated vLLM": asdict(server),
+            **{f"simulated GPT-4o mini, tier {tier}": asdict(GPT_4O_MINI[tier]) for tier in tiers},
         },
         notes=(
             "Times over the bound, which no schedule can beat: 1.00 is the best there can be.",

@@ -9,7 +9,7 @@ world's: so every order comes to the same selections, and nothing differs but wh
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from time import time_ns
 
@@ -104,7 +104,7 @@ def measure_order(
         rows=rows,
         parameters={
             "worlds": {name: World(spread=spread).parameters() for name, spread in spreads.items()},
-            **{name: model.as_data() for name, model in servers.items()},
+            **{name: asdict(model) for name, model in servers.items()},
         },
         notes=(f"The engine's own order is '{OWN}'.", "GPU s: in which the server had something to do."),
     )

@@ -7,7 +7,7 @@ must come to the selections that full scoring comes to, and it is checked that t
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from statistics import fmean
 from typing import Any, Literal
@@ -89,8 +89,8 @@ def measure_savings(*, size: Size = LOOPS, seeds: int = SEEDS) -> Report:
         rows=rows,
         parameters={
             "worlds": {name: World(spread=spread).parameters() for name, spread in SPREADS.items()},
-            "simulated GPT-4o mini": GPT_4O_MINI[TIER].as_data(),
-            "one simulated vLLM": VLLMModel().as_data(),
+            "simulated GPT-4o mini": asdict(GPT_4O_MINI[TIER]),
+            "one simulated vLLM": asdict(VLLMModel()),
         },
         notes=(
             "dollars: GPT-4o mini as base model, at its list prices; GPU s: in which the vLLM had something to do.",

@@ -4,17 +4,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 
-from metaspo import bench, tables
+from metaspo import bench
 from metaspo.backends.http.base_url import parse_base_url
 from metaspo.bench.defaults import DOMAINS, LIVE_CALLS, SEEDS
-from metaspo.console import exit_on_user_error, out, say_note
+from metaspo.bench_tables import show
+from metaspo.console import exit_on_user_error, say_note
 from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.late_commands import COMMANDS
 from metaspo.parameters import Json, NamedArguments, WholeSentences
-from metaspo.whole_table import WholeTable
 
 bench_app = typer.Typer(
     cls=WholeSentences,
@@ -294,33 +293,3 @@ def _api_key(name: str) -> str | None:
     if not key:
         raise ConfigError(f"{name} is not set: set it in the environment or in .env")
     return key
-
-
-def show(report: bench.Report, *, json: bool) -> None:
-    """A report as a table, or as JSON."""
-    if json:
-        tables.print_json(out, report.as_data())
-        return
-    columns = list(report.rows[0]) if report.rows else []
-    table = WholeTable(title=report.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        text = any(isinstance(row[column], str) for row in report.rows)
-        table.add_column(column, justify="left" if text else "right", vertical="bottom", overflow="fold")
-    for row in report.rows:
-        table.add_row(*(_figure(row[column]) for column in columns))
-    out.print(table)
-    for note in report.notes:
-        out.print(f"- {note}")
-    for name, value in report.parameters.items():
-        out.print(f"- {name}: {value}")
-
-
-def _figure(value: str | float | None) -> str:
-    """Whole numbers whole, others with three digits that say something."""
-    if value is None:
-        return "–"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{2 if abs(value) >= 1 else 3}f}"

@@ -8,7 +8,8 @@ import typer
 
 from metaspo import bench
 from metaspo.bench.defaults import FIRST_SEED, SEEDS
-from metaspo.bench_commands import Seeds, Small, bench_app, show
+from metaspo.bench_commands import Seeds, Small, bench_app
+from metaspo.bench_tables import show
 from metaspo.console import exit_on_user_error
 from metaspo.engine import ConfigError
 from metaspo.overrides import parse_overrides

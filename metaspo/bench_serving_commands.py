@@ -10,7 +10,8 @@ from metaspo import (
     bench_method_commands,  # noqa: F401 - its commands are there once it is imported
 )
 from metaspo.bench.defaults import Victim
-from metaspo.bench_commands import Turns, bench_app, show
+from metaspo.bench_commands import Turns, bench_app
+from metaspo.bench_tables import show
 from metaspo.console import exit_on_user_error
 from metaspo.engine import ConfigError
 from metaspo.parameters import Json

@@ -1,6 +1,7 @@
 """Running a comparison, or one cell of it: its plan, its tables, and why cells stopped."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,7 +29,7 @@ def run_cell(grid: Grid, number: int, *, json: bool, quiet: bool) -> None:
     check_caps([part.cells[0].prepared], option="--cell")
     (result,) = _results(part, quiet=quiet)
     if json:
-        tables.print_json(out, result.as_json())
+        tables.print_json(out, asdict(result))
     if result.stopped:
         _tell_stopped([result])
     err.print(
@@ -59,7 +60,7 @@ def run_study(
     findings = Findings.of(Study.of(grid, results))
     if json:
         records = {table.name: table.records() for table in findings.tables}
-        cells = [result.as_json() for result in results]
+        cells = [asdict(result) for result in results]
         tables.print_json(out, {"tables": records, "cells": cells})
     else:
         for table in findings.tables:

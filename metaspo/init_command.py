@@ -1,6 +1,7 @@
 """`metaspo init`: a starter to begin with."""
 
 import shlex
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -45,33 +46,41 @@ def init(
     with exit_on_user_error():
         if not directory.strip():  # as a variable of the shell that is not set
             raise ConfigError("DIR is empty: name a folder to write into, or . for the one that you are in")
-        if template and domain:
-            raise ConfigError("--template and --domain are two ways to begin: give one of them")
-        if template and template not in TEMPLATES:
-            names = ", ".join(TEMPLATES)
-            raise ConfigError(f"there is no template '{template}'{nearest(template, list(TEMPLATES))}; known: {names}")
-        if domain:
-            files = {target: domain_starter(domain).encode()}
-            wrote, steps = f"{target}", [] if domain in own_domains() else [f"tasks --domain {domain}"]
-        else:
-            written = TEMPLATES[template] if template else STARTER
-            files = {folder / path.relative_to(written): path.read_bytes() for path in written.glob("**/*.*")}
-            wrote, steps = f"{target} and {folder / 'tasks'}", []
-        config = shlex.quote(str(target))
-        steps += [f"check {config}", f"plan {config}"]
-        if (labelled := folder / "labelled.jsonl") in files:
-            steps.append(f"judge {config} {shlex.quote(str(labelled))}")
+        files = _files(folder, domain=domain, template=template)
         files[target] = named_after(folder, files[target].decode()).encode()
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"{folder}: is a file; name a folder, which is made if there is none")
-        for path, content in files.items():
-            if path.exists() and (path == target or path.read_bytes() != content):
-                raise ConfigError(f"{path}: is there already; choose another folder, or move it away")
-        for path, content in sorted(files.items()):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        _write(files, folder, target)
+    config, labelled = shlex.quote(str(target)), folder / "labelled.jsonl"
+    wrote = f"{target}" if domain else f"{target} and {folder / 'tasks'}"
+    steps = [f"tasks --domain {domain}"] if domain and domain not in own_domains() else []
+    steps += [f"check {config}", f"plan {config}"]
+    steps += [f"judge {config} {shlex.quote(str(labelled))}"] if labelled in files else []
     told = [*_installs(template, domain), *(f"metaspo {step}" for step in (*steps, f"optimize {config}"))]
     out.print("\n  ".join((f"Wrote {wrote}. Next:", *told)), soft_wrap=True)
+
+
+def _files(folder: Path, *, domain: str, template: str) -> dict[Path, bytes]:
+    """What a starter is made of. Raises `ConfigError`."""
+    if template and domain:
+        raise ConfigError("--template and --domain are two ways to begin: give one of them")
+    if template and template not in TEMPLATES:
+        names = ", ".join(TEMPLATES)
+        raise ConfigError(f"there is no template '{template}'{nearest(template, list(TEMPLATES))}; known: {names}")
+    if domain:
+        return {folder / "metaspo.toml": domain_starter(domain).encode()}
+    written = TEMPLATES[template] if template else STARTER
+    return {folder / path.relative_to(written): path.read_bytes() for path in written.glob("**/*.*")}
+
+
+def _write(files: Mapping[Path, bytes], folder: Path, config: Path) -> None:
+    """Raises `ConfigError` where another file is in the way of one, or any is of the config."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; name a folder, which is made if there is none")
+    for path, content in files.items():
+        if path.exists() and (path == config or path.read_bytes() != content):
+            raise ConfigError(f"{path}: is there already; choose another folder, or move it away")
+    for path, content in sorted(files.items()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def _installs(template: str, domain: str) -> list[str]:

@@ -1,5 +1,6 @@
 """`metaspo runs`: the runs there are, and in what two of them differ."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +61,7 @@ def runs(context: typer.Context, folder: RunsFolder = RUNS, json: Json = False) 
 
 def _as_json(run: RunDirectory, line: RunLine) -> dict[str, Any]:
     data = {"name": run.name, "directory": str(run.path)} if line.unreadable else run_data(run)
-    return {**data, "line": line.as_json()}
+    return {**data, "line": asdict(line)}
 
 
 @runs_app.command(cls=NamedArguments)

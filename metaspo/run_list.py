@@ -1,7 +1,7 @@
 """What is printed of several runs: a line each, or in what two of them differ."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from rich.console import Console
 
@@ -31,7 +31,7 @@ def difference_data(first: RunDirectory, second: RunDirectory) -> Data:
     keys = differing_keys(run_data(first)["config"], run_data(second)["config"])
     return {
         "keys": {key: [old, new] for key, old, new in keys},
-        "runs": [line.as_json() for line in listing.list_runs([first, second])],
+        "runs": [asdict(line) for line in listing.list_runs([first, second])],
     }
 
 

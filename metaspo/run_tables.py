@@ -12,7 +12,6 @@ from rich.text import Text
 from metaspo.engine import Gain, RunDirectory, RunReport, report_data
 from metaspo.engine.evaluation.task_rows import COLUMNS, SHORT, TaskRow, cost_sentence
 from metaspo.engine.evaluation.test_score import OF_COST, unreadable
-from metaspo.engine.journal.view import Barriers
 from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import GuardScore, chosen_sentence
 from metaspo.engine.runs.status import Session
@@ -25,10 +24,11 @@ from metaspo.engine.runs.stored import (
     shown_data,
     summary_of,
 )
-from metaspo.engine.runs.summary import USE_COLUMNS, RunSummary
+from metaspo.engine.runs.summary import RunSummary
 from metaspo.engine.statistics import Interval
 from metaspo.score_tables import OF_SCORES, from_cache
-from metaspo.tables import fitting, make_table, say
+from metaspo.tables import fitting, say
+from metaspo.usage_tables import print_usage, spent_sentence
 from metaspo.whole_table import WholeTable
 
 ONE_TASK = "One unseen task says nothing of other tasks, and one run nothing of what another seed would find."
@@ -37,10 +37,6 @@ SCREEN_TASKS = 6  # rows of tasks there at most
 SCREEN_LINES = 8  # lines of the system prompt there at most
 FEW_LINES = 3  # that it has there before tasks get more than one
 FRAMES = 2 + 3  # lines around the system prompt and above the tasks
-OF_TIMES = (
-    "A request waits for a free slot (queue), the rate limit (limiter), its answer (server), another try (retry), and "
-    "until the answer is kept (store)."
-)
 
 
 def print_report(out: Console, report: RunReport) -> None:
@@ -86,7 +82,7 @@ def _print_screen(out: Console, data: Data, *, tasks: int, lines: int) -> None:
         if tasks:
             _print_worst(out, rows_of(data), tasks)
     if summary:
-        say(out, _spent(summary))
+        say(out, spent_sentence(summary))
     if data["directory"]:
         name = called(data)
         say(out, f"Directory: {data['directory']}{' (prompts ready to paste in prompts/)' if result else ''}")
@@ -125,7 +121,7 @@ def print_run_data(out: Console, data: Data) -> None:
             say(out, f"Refused by a guard: {lost.sentence}.")
     if summary:
         _print_warning(out, summary)
-        _print_usage(out, summary)
+        print_usage(out, summary)
     if data["directory"]:
         prompts = " (prompts ready to paste in prompts/)" if result else ""
         say(out, f"Directory: {data['directory']}{prompts}")
@@ -230,16 +226,6 @@ def _print_worst(out: Console, rows: Sequence[TaskRow], most: int) -> None:
         say(out, f"{left} more, none of which fell more: --all shows them.", style="dim")
 
 
-def _spent(summary: RunSummary) -> str:
-    """What it took, in a sentence."""
-    use = summary.usage.total
-    calls, hits, dollars, saved = (
-        USE_COLUMNS[column](use) for column in ("calls", "from cache", "dollars", "saved by cache")
-    )
-    took = f"Took {calls} calls, {hits} from the cache; {dollars}, {saved} saved by cache; {summary.seconds:,.1f} s."
-    return f"{took} {summary.together}".rstrip()
-
-
 def _print_state(out: Console, data: Data, summary: RunSummary | None) -> None:
     """Where the run stands: its session under way, or how the last one ended if not at the end."""
     session = data.get("session")
@@ -289,48 +275,4 @@ def _of_other_tasks(interval: Interval, tasks: int) -> str:
     return (
         f"With other tasks of this kind, not only other examples: {100 * interval.low:+z.1f} to "
         f"{100 * interval.high:+z.1f}."
-    )
-
-
-def _print_usage(out: Console, summary: RunSummary) -> None:
-    table = make_table("this session", "model", *USE_COLUMNS)
-    for model, use in summary.usage.lanes.items():
-        table.add_row(model, *(text(use) for text in USE_COLUMNS.values()))
-    out.print(table)
-    if summary.finished and (failed := summary.usage.total.failed):
-        say(
-            out,
-            f"Requests without an answer: {failed:,}. No prompt that met one was selected; the journal names the rows.",
-        )
-    _print_times(out, summary)
-    _print_barriers(out, summary.barriers)
-    say(out, f"Wall time: {summary.seconds:,.1f} s")
-    if summary.together:
-        say(out, summary.together)
-
-
-def _print_times(out: Console, summary: RunSummary) -> None:
-    """Where the time of each model's requests went, if there were any."""
-    told = False
-    for model, use in summary.usage.lanes.items():
-        times = {name: getattr(use, f"{name}_seconds") for name in ("queue", "limiter", "server", "retry", "store")}
-        whole = sum(times.values())
-        if whole:
-            told = True
-            shares = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in times.items())
-            say(out, f"{model}: its requests' time went to {shares}.")
-    if told:
-        say(out, OF_TIMES, style="dim")
-
-
-def _print_barriers(out: Console, barriers: Barriers) -> None:
-    """One line, if anything was waited for."""
-    if not barriers.each:
-        return
-    most = max(barriers.each, key=lambda wait: wait.idle)
-    where = f", the most at {most.address} ({most.idle:,.1f} s)" if most.idle else ""
-    say(
-        out,
-        f"Idle between rounds: the base model had nothing to do for {barriers.idle:,.1f} s ({barriers.share:.0%} of "
-        f"the loops) while the last candidates were waited for{where}.",
     )

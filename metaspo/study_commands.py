@@ -25,7 +25,7 @@ from metaspo.engine.studies import (
     load_grid,
     prepare_grid,
 )
-from metaspo.engine.studies.grid import MethodTable
+from metaspo.engine.studies.grid_config import MethodTable
 from metaspo.grid_runs import run_cell, run_study
 from metaspo.parameters import RUNS, Config, Json, NamedArguments, On, Quiet, RunsFolder
 from metaspo.report_command import pages

@@ -7,14 +7,13 @@ replayed.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import orjson
 from aiohttp import web
 
 from metaspo.backends import ChatCall, Progress, Request, read_chat_call, read_raw_request
@@ -40,11 +39,9 @@ from metaspo.serving.replies import (
     JSON,
     chat_body_of,
     chat_stream_of,
-    error_body,
-    event_of,
-    headers_of,
     headers_of_hit,
 )
+from metaspo.serving.responses import as_json, held, whole
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -126,7 +123,7 @@ class Server:
         answers, request = await self._answers(question), question.requests[0]
         reply = chat_body_of(call, answers)
         self._recent.add(digest, body, reply, lane=question.lane, request=request, answer=answers[0])
-        return _whole(reply, answers, question.draws)
+        return whole(reply, answers, question.draws)
 
     def _again(self, recent: RecentAnswer, account: Account) -> web.Response:
         """What was answered before."""
@@ -189,63 +186,34 @@ class Server:
         """One body; where the client asks for signs of life `every` so many seconds, white space goes before it."""
         if every is None:
             answers = await self._answers(question)
-            return _whole(written(answers), answers, question.draws)
-        return await self._held(http, question, written, every=every, content_type=JSON, sign=b" ")
+            return whole(written(answers), answers, question.draws)
+        work = self._answers(question)
+        return await held(http, work, question.draws, written, every=every, content_type=JSON, sign=b" ")
 
     async def _stream(self, http: web.Request, call: ChatCall, question: Question) -> web.StreamResponse:
         events = partial(chat_stream_of, call)
-        return await self._held(
-            http, question, events, every=STREAM_KEEP_ALIVE, content_type=EVENTS, sign=b": waiting\n\n"
+        return await held(
+            http,
+            self._answers(question),
+            question.draws,
+            events,
+            every=STREAM_KEEP_ALIVE,
+            content_type=EVENTS,
+            sign=b": waiting\n\n",
         )
-
-    async def _held(
-        self,
-        http: web.Request,
-        question: Question,
-        written: Callable[[Sequence[Answer]], bytes],
-        *,
-        every: float,
-        content_type: str,
-        sign: bytes,
-    ) -> web.StreamResponse:
-        """A response with signs of life while its answer is not there. Until the first of them the status is open;
-        a failure after it comes as the body."""
-        work = asyncio.ensure_future(self._answers(question))
-        response = web.StreamResponse(headers={"Content-Type": content_type, "Cache-Control": "no-store"})
-        try:
-            while not (await asyncio.wait([work], timeout=every))[0]:
-                if not response.prepared:
-                    await response.prepare(http)
-                await response.write(sign)
-            answers = work.result()
-        except CallFailed as failed:
-            if not response.prepared:
-                raise
-            error = error_body(failed)
-            await response.write_eof(event_of(error) if content_type == EVENTS else orjson.dumps(error))
-            return response
-        except ConnectionError:  # the client is gone, and is told nothing
-            return response
-        finally:
-            work.cancel()
-        if not response.prepared:
-            response.headers.update(headers_of(answers, question.draws))
-            await response.prepare(http)
-        await response.write_eof(written(answers))
-        return response
 
     # What there is to see
 
     async def _list_models(self, http: web.Request) -> web.StreamResponse:
         self._account_of(http)
-        return _json({"object": "list", "data": [_model(name) for name in self._models]})
+        return as_json({"object": "list", "data": [_model(name) for name in self._models]})
 
     async def _show_model(self, http: web.Request) -> web.StreamResponse:
         self._account_of(http)
         name = http.match_info["model"]
         if name not in self._models:
             raise CallFailed(f"There is no model {name[:80]!r} here.", kind="model")
-        return _json(_model(name))
+        return as_json(_model(name))
 
     async def _metrics(self, http: web.Request) -> web.StreamResponse:
         self._account_of(http)
@@ -253,7 +221,7 @@ class Server:
         return web.Response(text=page, content_type="text/plain", charset="utf-8")
 
     async def _health(self, _http: web.Request) -> web.StreamResponse:
-        return _json({"status": "ok"})
+        return as_json({"status": "ok"})
 
     async def _ready(self, _http: web.Request) -> web.StreamResponse:
         lanes = self._gateway.statistics().lanes
@@ -261,8 +229,8 @@ class Server:
             name for name, lane in lanes.items() if all(endpoint.health == "down" for endpoint in lane.endpoints)
         )
         if self.draining or len(down) == len(lanes):
-            return _json({"status": "draining" if self.draining else "down", "down": down}, status=503)
-        return _json({"status": "ready", "down": down})
+            return as_json({"status": "draining" if self.draining else "down", "down": down}, status=503)
+        return as_json({"status": "ready", "down": down})
 
     async def _nothing(self, http: web.Request) -> web.StreamResponse:
         raise CallFailed(f"There is no {http.method} {http.path[:80]} here.", kind="model")
@@ -322,17 +290,8 @@ def _url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
 
-def _whole(body: bytes, answers: Sequence[Answer], draws: Iterable[int]) -> web.Response:
-    """Answers at once, and how they were come by."""
-    return web.Response(body=body, content_type=JSON, headers=headers_of(answers, draws))
-
-
 def _raw_body(answers: Sequence[Answer]) -> bytes:
     return answers[0].completion.rest.encode()
-
-
-def _json(body: object, *, status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(body), content_type=JSON, status=status)
 
 
 def _model(name: str) -> dict[str, object]:

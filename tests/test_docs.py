@@ -20,7 +20,7 @@ from metaspo.engine import prepare
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.journal.events import KINDS, Proposal, Trial
 from metaspo.engine.strategies import OuterContext, OuterStrategy
-from metaspo.engine.studies.grid import GridConfig
+from metaspo.engine.studies.grid_config import GridConfig
 from metaspo.engine.tasks.answer_spec import ANSWER_KINDS
 from metaspo.engine.tasks.spec_table import SpecTable
 from metaspo.serving.config import ServeConfig

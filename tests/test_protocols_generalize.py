@@ -10,7 +10,7 @@ from metaspo.engine import ConfigError, RunConfig
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.studies import generalize, induce_user_prompts
-from metaspo.engine.studies.grid import GeneralizeTable
+from metaspo.engine.studies.grid_config import GeneralizeTable
 from metaspo.engine.studies.needs import generalize_calls
 from metaspo.engine.tasks import TaskError
 

@@ -12,7 +12,7 @@ import sys
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import anyio
 
@@ -60,10 +60,6 @@ class OpenAIModel:
     token_seconds: float = 0.012
     spread: float = 1.5
     shows_headers: bool = True
-
-    def as_data(self) -> dict[str, object]:
-        """By name, for reports."""
-        return asdict(self)
 
     def latency(self, request: Request, answer_tokens: int) -> float:
         """Seconds that a call takes."""

@@ -13,7 +13,7 @@ of answers' blocks, and everything random. Answers and their length come from a 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import ceil
 
@@ -50,10 +50,6 @@ class VLLMModel:
     prompt_seconds: float = 0.000_04
     network_seconds: float = 0.001
     queue_bound: int | None = None
-
-    def as_data(self) -> dict[str, object]:
-        """By name, for reports."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

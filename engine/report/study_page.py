@@ -1,6 +1,7 @@
 """The page of a comparison, and everything that is written of it to a folder."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import orjson
@@ -63,7 +64,7 @@ def write_study(findings: Findings, folder: Path) -> Path:
     data = {
         "tables": {table.name: table.records() for table in findings.tables},
         "verdicts": findings.verdicts,
-        "cells": [result.as_json() for result in findings.study.results],
+        "cells": [asdict(result) for result in findings.study.results],
     }
     (folder / "results.json").write_bytes(orjson.dumps(data, option=JSON))
     pictures = {}

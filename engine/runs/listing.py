@@ -1,7 +1,7 @@
 """Runs side by side: one line each, and in what two of them differ."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from time import localtime, strftime, time
 from typing import Any, Literal, cast
@@ -63,10 +63,6 @@ class RunLine:
     seconds: float = 0.0
     goes_on_with: str = ""
     unreadable: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 def _cut(text: str) -> str:

@@ -5,14 +5,8 @@ from metaspo.engine.studies.adapt import AdaptTable, Curve, Point, adapt
 from metaspo.engine.studies.compare import compare
 from metaspo.engine.studies.findings import Findings
 from metaspo.engine.studies.generalize import generalize, induce_user_prompts
-from metaspo.engine.studies.grid import (
-    Cell,
-    GeneralizeTable,
-    Grid,
-    GridConfig,
-    load_grid,
-    prepare_grid,
-)
+from metaspo.engine.studies.grid import Cell, Grid, load_grid, prepare_grid
+from metaspo.engine.studies.grid_config import GeneralizeTable, GridConfig
 from metaspo.engine.studies.methods import Method, method, method_names
 from metaspo.engine.studies.needs import plan_cell
 from metaspo.engine.studies.refusals import UnseenMethod

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.errors import ConfigError
-from metaspo.engine.studies.grid import MethodTable
+from metaspo.engine.studies.grid_config import MethodTable
 
 Ablation = Literal["loops", "optimizer", "roles", "sources", "strategies", "tasks", "width"]
 WIDTHS = (1, 3, 9, 18)

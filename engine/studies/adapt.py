@@ -6,7 +6,6 @@ MetaSPO's second experiment (arXiv 2505.09666, and its code): the task's first u
 scored on the train split. The curve over the amount of data repeats this with the first n train examples only.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -27,6 +26,7 @@ from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt, score_of
 from metaspo.engine.strategies import Tried
+from metaspo.engine.studies.generalize import under_each
 from metaspo.engine.tasks import Task, TaskError
 
 
@@ -113,7 +113,10 @@ class _Adaptation:
                 best.add(replace(child, position=position))
             scored += sum(len(held.prompts) for held in rounds)
             stages.append((number, scored, best.kept()))
-        tests = await self._tests(list(dict.fromkeys(prompt.prompt for _, _, kept in stages for prompt in kept)))
+        users = list(dict.fromkeys(prompt.prompt for _, _, kept in stages for prompt in kept))
+        above = join(self.address, "test")
+        rows = await under_each(self.context, self.system, self.task, users, above=above, place=self.position)
+        tests = dict(zip(users, rows, strict=True))
         points = tuple(
             Point(round=number, prompts=count, user=top.prompt, train=score_of(top.cards[0]), test=tests[top.prompt])
             for number, count, (top, *_) in stages
@@ -153,22 +156,3 @@ class _Adaptation:
             objective=Objective(ties=self.context.config.ties),
         )
         return await hold_round(setup, self.context.inner_for(self.task))
-
-    async def _tests(self, prompts: Sequence[str]) -> dict[str, TestScore]:
-        """Prompts on the test split."""
-        cards = await gather(
-            score(
-                self.context,
-                PromptPair(self.system, prompt),
-                self.task,
-                examples=self.task.test,
-                address=join(self.address, "test", f"prompt={number}"),
-                priority=priorities.final(stage="given", task=self.position, prompt=number),
-            )
-            for number, prompt in enumerate(prompts)
-        )
-        metric = self.task.metric.name
-        return {
-            prompt: TestScore.of(card, role="target", metric=metric, stage="given", prompt=number)
-            for number, (prompt, card) in enumerate(zip(prompts, cards, strict=True))
-        }

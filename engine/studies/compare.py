@@ -18,7 +18,6 @@ from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import gather
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.journal.warn import Warn, log_warning
-from metaspo.engine.optimize.result import RunReport
 from metaspo.engine.optimize.test_splits import score_given
 from metaspo.engine.runs.execute import ENDS_ONE_RUN, open_for, run_prepared
 from metaspo.engine.runs.identity import fingerprint
@@ -31,12 +30,13 @@ from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.studies.adapt import adapt
 from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_user_prompts
-from metaspo.engine.studies.grid import Cell, GeneralizeTable, Grid
+from metaspo.engine.studies.grid import Cell, Grid
+from metaspo.engine.studies.grid_config import GeneralizeTable, model_label
 from metaspo.engine.studies.needs import plan_cell
 from metaspo.engine.studies.noted import note_grid
-from metaspo.engine.studies.results import CellResult, model_label
+from metaspo.engine.studies.results import CellResult
 from metaspo.engine.track.tracking import tracking
-from metaspo.scheduling import AccountStatistics, Gateway, LaneUse, Purse
+from metaspo.scheduling import AccountStatistics, Gateway, Purse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +88,12 @@ async def compare(
 
     async def run_cell(job: Job, gateway: Gateway) -> CellResult:
         if job.lost:
-            return _unfinished(job.cell, job.lost)
+            return CellResult.unfinished(job.cell, job.lost)
         async with slots:
             try:
                 return await _run(job, gateway, observer=observer(job.cell.prepared), events=events)
             except ENDS_ONE_RUN as reason:
-                return _unfinished(job.cell, str(reason))
+                return CellResult.unfinished(job.cell, str(reason))
 
     with command_purse(grid.budget, kept=_kept(grid), name=grid.config.name) as purse:
         async with open_for(everything, on_event=events, progress=progress, warn=warn) as (gateway, names):
@@ -151,7 +151,7 @@ async def _run(job: Job, gateway: Gateway, *, observer: Observer, events: LaneEv
         report = await run_prepared(
             prepared, gateway, job.names, observer=observer, events=events, purse=job.purse, beside=tracking
         )
-        result = _optimized(
+        result = CellResult.optimized(
             cell, report, job.names, searches=len(job.grid.config.domains) if cell.method.everywhere else 1
         )
     users = {row.task: row.user for row in reversed(result.tests)}  # a task's best user prompt comes first
@@ -161,23 +161,13 @@ async def _run(job: Job, gateway: Gateway, *, observer: Observer, events: LaneEv
             item, gateway, names, system=result.system_prompt, users=users, observer=Observer(), purse=job.purse
         )
         transferred[model_label(item.config.base)] = tuple(scores)
-        result = _with_usage(result, usage, names)
+        result = result.with_usage(usage, names)
     result = replace(result, transferred=transferred)
     if cell.on_targets:
-        result = _as_targets(result)
+        result = result.on_targets()
     if job.beyond:
         result = await _beyond(job, gateway, result)
     return replace(result, seconds=anyio.current_time() - started)
-
-
-def _as_targets(result: CellResult) -> CellResult:
-    """The rows of a cell that optimized on target tasks, as those of the target tasks that they are."""
-
-    def targets(rows: Sequence[TestScore]) -> tuple[TestScore, ...]:
-        return tuple(replace(row, role="target") for row in rows)
-
-    transferred = {model: targets(rows) for model, rows in result.transferred.items()}
-    return replace(result, tests=targets(result.tests), transferred=transferred)
 
 
 async def _beyond(job: Job, gateway: Gateway, result: CellResult) -> CellResult:
@@ -192,29 +182,7 @@ async def _beyond(job: Job, gateway: Gateway, result: CellResult) -> CellResult:
         result = replace(result, generalized=tuple(await generalize(context, system, prompts)))
     if config.adapt is not None:
         result = replace(result, adapted=tuple(await adapt(context, system, config.adapt)))
-    return _with_usage(result, context.account.statistics(), job.names)
-
-
-def _with_usage(result: CellResult, usage: AccountStatistics, names: LaneNames) -> CellResult:
-    total = usage.total
-    optimizer = usage.lanes.get(names.optimizer) if names.optimizer != names.base else None
-    judge = usage.lanes.get(names.judge) if names.judge not in (names.base, names.optimizer) else None
-    return replace(
-        result,
-        answers=result.answers + _answers(total) - (_answers(judge) if judge else 0),
-        optimizer_answers=result.optimizer_answers + (_answers(optimizer) if optimizer else 0),
-        worth=result.worth + total.dollars + total.dollars_saved - total.dollars_repeated + total.dollars_joined,
-        unpriced_worth=result.unpriced_worth
-        + (total.unpriced + total.unpriced_saved - total.unpriced_repeated + total.unpriced_joined),
-        calls=result.calls + total.calls,
-        dollars=result.dollars + total.dollars,
-        unpriced=result.unpriced + total.unpriced,
-    )
-
-
-def _answers(use: LaneUse) -> int:
-    """As if the cache had been empty: what was asked twice counts once."""
-    return use.calls + use.hits + use.joined - use.repeated
+    return result.with_usage(context.account.statistics(), job.names)
 
 
 async def _user_prompts(context: RunContext, table: GeneralizeTable, *, folder: Path) -> UserPrompts:
@@ -233,43 +201,7 @@ async def _fixed(job: Job, gateway: Gateway, *, observer: Observer) -> CellResul
         cell.prepared, gateway, job.names, system=system, users=users, observer=observer, purse=job.purse
     )
     observer.finished()
-    result = CellResult(
-        method=cell.method.name, domain=cell.domain, seed=cell.seed, system_prompt=system, tests=tuple(scores)
-    )
-    return _with_usage(result, usage, job.names)
-
-
-def _optimized(cell: Cell, report: RunReport, names: LaneNames, *, searches: int) -> CellResult:
-    """The result of a run; `searches`: of so many cells whose search is the same, and counted in each for its share."""
-    result = CellResult(
-        method=cell.method.name,
-        domain=cell.domain,
-        seed=cell.seed,
-        system_prompt=report.result.system_prompt,
-        tests=tuple(row for row in report.result.tests if row.stage == "after"),
-        result=report.result,
-        train_calls=round(report.result.train_calls / searches),
-    )
-    return _with_share(_with_usage(result, report.usage, names), report.search, names, searches=searches)
-
-
-def _with_share(result: CellResult, search: AccountStatistics, names: LaneNames, *, searches: int) -> CellResult:
-    """Without what of a search is counted in other cells; what was asked now is asked, and counted, once anyway."""
-    if searches == 1:
-        return result
-    total = _with_usage(replace(result, answers=0, optimizer_answers=0, worth=0.0, unpriced_worth=0), search, names)
-    others = 1 - 1 / searches
-    return replace(
-        result,
-        answers=result.answers - round(total.answers * others),
-        optimizer_answers=result.optimizer_answers - round(total.optimizer_answers * others),
-        worth=result.worth - total.worth * others,
-        unpriced_worth=result.unpriced_worth - round(total.unpriced_worth * others),
-    )
-
-
-def _unfinished(cell: Cell, reason: str) -> CellResult:
-    return CellResult(method=cell.method.name, domain=cell.domain, seed=cell.seed, system_prompt="", stopped=reason)
+    return CellResult.scored(cell, system, scores).with_usage(usage, job.names)
 
 
 async def _score(

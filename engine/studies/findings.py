@@ -1,19 +1,30 @@
 """What a study comes to, worked out once: the terminal, the files and the page show the same."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metaspo.engine.statistics import Comparison
 from metaspo.engine.studies.protocol_scores import (
     ProtocolScores,
+    Shares,
     improved_shares,
     protocol_scores,
     share_sentence,
 )
-from metaspo.engine.studies.savings import savings, savings_sentences
+from metaspo.engine.studies.protocol_tables import improved_cells, needed_cells, protocol_tables, transfer_tables
+from metaspo.engine.studies.savings import Savings, savings, savings_sentences
 from metaspo.engine.studies.scores import Summaries, comparisons, summarize_method
 from metaspo.engine.studies.study import Study
 from metaspo.engine.studies.table_formats import Table
-from metaspo.engine.studies.tables import tables
+from metaspo.engine.studies.tables import (
+    against_table,
+    difference_table,
+    score_table,
+    seed_table,
+    source_table,
+    spent_table,
+    task_table,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +56,7 @@ class Findings:
         against = comparisons(study)
         protocols = tuple(protocol_scores(study))
         shares, saved, name = improved_shares(study), savings(study), study.grid.against
-        made = tables(study, summaries=summaries, against=against, protocols=protocols, shares=shares, saved=saved)
+        made = _tables(study, summaries=summaries, against=against, protocols=protocols, shares=shares, saved=saved)
         claims = [share_sentence(share, names=(method, name)) for method, share in shares.items() if share is not None]
         return cls(
             study=study,
@@ -61,3 +72,33 @@ class Findings:
         """Every comparison in a sentence, and every claim."""
         of_protocols = [f"{of.title}: {comparison.sentence}" for of in self.protocols for comparison in of.comparisons]
         return [*(comparison.sentence for comparison in self.comparisons), *of_protocols, *self.claims]
+
+
+def _tables(
+    study: Study,
+    *,
+    summaries: Summaries,
+    against: Sequence[Comparison],
+    protocols: Sequence[ProtocolScores],
+    shares: Shares,
+    saved: Savings,
+) -> list[Table]:
+    """Every table that the study has something for; `against` compares each method with the one that it names."""
+    extras = {"generalize": improved_cells(study, shares), "adapt": needed_cells(study, saved)}
+    made = [
+        score_table(study, summaries),
+        seed_table(study, summaries),
+        task_table(study),
+        difference_table(study),
+        against_table(study, against),
+        source_table(study),
+        *(
+            table
+            for protocol in protocols
+            if not protocol.model
+            for table in protocol_tables(study, protocol, extras[protocol.name])
+        ),
+        *transfer_tables(study, [protocol for protocol in protocols if protocol.model]),
+        spent_table(study, summaries),
+    ]
+    return [table for table in made if table is not None and table.rows]

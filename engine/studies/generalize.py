@@ -40,12 +40,44 @@ async def induce_user_prompts(context: RunContext, *, count: int = 10, demos: in
 
 async def generalize(context: RunContext, system: str, prompts: UserPrompts) -> list[TestScore]:
     """A system prompt on the test split of every target task under each of its user prompts; task by task."""
-    return await gather(
-        _score(context, system, task, position, number, user)
-        for position, task in enumerate(context.targets)
+    by_task = await gather(
+        under_each(
+            context,
+            system,
+            task,
+            prompts[task.name],
+            above=join("generalize", "test", f"task={task.name}"),
+            place=place,
+        )
+        for place, task in enumerate(context.targets)
         if task.test
-        for number, user in enumerate(prompts[task.name])
     )
+    return [row for rows in by_task for row in rows]
+
+
+async def under_each(
+    context: RunContext, system: str, task: Task, users: Sequence[str], *, above: str, place: int
+) -> list[TestScore]:
+    """A system prompt on the test split of an unseen task under each of some user prompts, at addresses below `above`.
+
+    `place`: the task's among the target tasks.
+    """
+    cards = await gather(
+        score(
+            context,
+            PromptPair(system, user),
+            task,
+            examples=task.test,
+            address=join(above, f"prompt={number}"),
+            priority=priorities.final(stage="given", task=place, prompt=number),
+        )
+        for number, user in enumerate(users)
+    )
+    metric = task.metric.name
+    return [
+        TestScore.of(card, role="target", metric=metric, stage="given", prompt=number)
+        for number, card in enumerate(cards)
+    ]
 
 
 async def _induce(context: RunContext, task: Task, position: int, *, count: int, demos: int) -> tuple[str, ...]:
@@ -57,15 +89,3 @@ async def _induce(context: RunContext, task: Task, position: int, *, count: int,
     if not prompts:
         raise TaskError(f"task '{task.name}': no user prompt could be induced; the journal says why")
     return prompts
-
-
-async def _score(context: RunContext, system: str, task: Task, position: int, number: int, user: str) -> TestScore:
-    card = await score(
-        context,
-        PromptPair(system, user),
-        task,
-        examples=task.test,
-        address=join("generalize", "test", f"task={task.name}", f"prompt={number}"),
-        priority=priorities.final(stage="given", task=position, prompt=number),
-    )
-    return TestScore.of(card, role="target", metric=task.metric.name, stage="given", prompt=number)

@@ -12,7 +12,8 @@ from metaspo.engine.config.plan import Plan, plan_calls
 from metaspo.engine.config.schema import InnerTable, RunConfig
 from metaspo.engine.strategies import RoundSize
 from metaspo.engine.studies.adapt import AdaptTable
-from metaspo.engine.studies.grid import Cell, GeneralizeTable, Grid
+from metaspo.engine.studies.grid import Cell, Grid
+from metaspo.engine.studies.grid_config import GeneralizeTable
 from metaspo.engine.tasks import Task
 
 NO_CALLS = Calls(initial=0, inner=0, outer=0, test=0, optimizer=0)

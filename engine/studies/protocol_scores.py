@@ -8,7 +8,8 @@ from math import isclose
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.statistics import Comparison, MeanScore, SplitGrades, mean_score, weighted_mean
 from metaspo.engine.studies.adapt import Curve
-from metaspo.engine.studies.results import CellResult, model_label
+from metaspo.engine.studies.grid_config import model_label
+from metaspo.engine.studies.results import CellResult
 from metaspo.engine.studies.scores import Rows, comparisons, splits
 from metaspo.engine.studies.study import Study
 

@@ -1,15 +1,11 @@
 """The tables of a comparison."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from math import inf
+from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from metaspo.engine.money import show_dollars
-from metaspo.engine.statistics import Comparison, Interval, MeanScore
+from metaspo.engine.statistics import Comparison, Interval
 from metaspo.engine.studies.effort import about_effort, about_equal_calls, about_everywhere, about_user_prompts, effort
-from metaspo.engine.studies.protocol_scores import ProtocolScores, Shares, adaptation
-from metaspo.engine.studies.savings import Needed, Savings
 from metaspo.engine.studies.scores import Summaries, source_contributions, task_comparisons, without_result
 from metaspo.engine.studies.study import Study
 from metaspo.engine.studies.table_formats import Table, Value
@@ -19,64 +15,36 @@ NOT_TOLD = "not distinguishable from noise"
 VERDICTS = {"better": "better", "worse": "worse", "noise": NOT_TOLD}
 
 
-def tables(
-    study: Study,
-    *,
-    summaries: Summaries,
-    against: Sequence[Comparison],
-    protocols: Sequence[ProtocolScores],
-    shares: Shares,
-    saved: Savings,
-) -> list[Table]:
-    """Every table that the study has something for; `against` compares each method with the one that it names."""
-    extras = {"generalize": _improved(study, shares), "adapt": _needed(study, saved)}
-    made = [
-        _scores(study, summaries),
-        _by_seed(study, summaries),
-        _by_task(study),
-        _task_differences(study),
-        _against(study, against),
-        _left_out(study),
-        *(
-            table
-            for protocol in protocols
-            if not protocol.model
-            for table in _protocol(study, protocol, extras[protocol.name])
-        ),
-        *_transferred(study, [protocol for protocol in protocols if protocol.model]),
-        _spent(study, summaries),
-    ]
-    return [table for table in made if table is not None and table.rows]
-
-
-def _intervals(study: Study) -> tuple[str, str]:
+def intervals(study: Study) -> tuple[str, str]:
     """What the two intervals are about."""
     seeds = " and seeds" if len(study.seeds) > 1 else ""
     return f"95%, other examples{seeds}", "95%, other tasks"
 
 
-def _percent(score: float | None) -> float | None:
+def percent(score: float | None) -> float | None:
+    """A share from 0 to 1 in percent."""
     return None if score is None else 100 * score
 
 
-def _range(interval: Interval | None, *, sign: bool = False) -> str | None:
+def span(interval: Interval | None, *, sign: bool = False) -> str | None:
+    """An interval in percent, with signs if it is of differences."""
     if interval is None:
         return None
     form = "{:+z.1f} to {:+z.1f}" if sign else "{:.1f} to {:.1f}"
     return form.format(100 * interval.low, 100 * interval.high)
 
 
-def _scores(study: Study, summaries: Summaries) -> Table:
+def score_table(study: Study, summaries: Summaries) -> Table:
     """Methods by domains: the paper's main table."""
     rows = []
     for method in study.methods:
-        scores = [_percent(summaries[method, part].score) for part in study.parts]
+        scores = [percent(summaries[method, part].score) for part in study.parts]
         whole = summaries[method, ""]
-        rows.append((method, *scores, _range(whole.interval), _range(whole.over_tasks)))
+        rows.append((method, *scores, span(whole.interval), span(whole.over_tasks)))
     return Table(
         name="scores",
         title=f"Test scores on {study.role} tasks, %",
-        columns=("method", *(part or "mean over tasks" for part in study.parts), *_intervals(study)),
+        columns=("method", *(part or "mean over tasks" for part in study.parts), *intervals(study)),
         rows=tuple(rows),
         note=" ".join(
             [
@@ -104,7 +72,8 @@ def _about_missing(study: Study) -> list[str]:
     return [f"Without a result (means are over the other cells, comparisons over those that both have): {cells}."]
 
 
-def _by_seed(study: Study, summaries: Summaries) -> Table | None:
+def seed_table(study: Study, summaries: Summaries) -> Table | None:
+    """The mean of every seed, where there are several."""
     if len(study.seeds) < 2:
         return None
     rows = []
@@ -114,7 +83,7 @@ def _by_seed(study: Study, summaries: Summaries) -> Table | None:
         complete = [score for score in scores if score is not None]
         spread = stdev(complete) if len(complete) > 1 else None
         mean = fmean(complete) if complete else None
-        rows.append((method, *map(_percent, scores), _percent(mean), _percent(spread)))
+        rows.append((method, *map(percent, scores), percent(mean), percent(spread)))
     return Table(
         name="seeds",
         title="Seed by seed, %",
@@ -123,7 +92,8 @@ def _by_seed(study: Study, summaries: Summaries) -> Table | None:
     )
 
 
-def _by_task(study: Study) -> Table:
+def task_table(study: Study) -> Table:
+    """Methods by tasks."""
     tasks: dict[tuple[str, str], dict[str, list[float]]] = {}
     for method in study.methods:
         for _, result in study.of_method(method):
@@ -133,14 +103,14 @@ def _by_task(study: Study) -> Table:
     rows = [
         (
             "/".join(part for part in task if part),
-            *(_percent(fmean(by_method[method])) if by_method.get(method) else None for method in study.methods),
+            *(percent(fmean(by_method[method])) if by_method.get(method) else None for method in study.methods),
         )
         for task, by_method in tasks.items()
     ]
     return Table(name="tasks", title="Task by task, %", columns=("task", *study.methods), rows=tuple(rows))
 
 
-def _task_differences(study: Study) -> Table:
+def difference_table(study: Study) -> Table:
     """Where a method gains and where it loses."""
     return Table(
         name="task-differences",
@@ -156,17 +126,18 @@ def _task_differences(study: Study) -> Table:
             for task, comparisons in task_comparisons(study).items()
             for comparison in comparisons
         ),
-        note=f"From and to: {_intervals(study)[0]}. One task's differences are no verdict: there are as many as tasks.",
+        note=f"From and to: {intervals(study)[0]}. One task's differences are no verdict: there are as many as tasks.",
     )
 
 
-def _against(study: Study, comparisons: Sequence[Comparison], *, name: str = "against", title: str = "") -> Table:
+def against_table(study: Study, comparisons: Sequence[Comparison], *, name: str = "against", title: str = "") -> Table:
+    """Methods against the one that the study names, each with its verdict."""
     rows = tuple(
         (
             comparison.a,
             100 * comparison.difference,
-            _range(comparison.interval, sign=True),
-            _range(comparison.over_tasks, sign=True),
+            span(comparison.interval, sign=True),
+            span(comparison.over_tasks, sign=True),
             f"{comparison.p_adjusted:.2g}",
             VERDICTS[comparison.verdict],
         )
@@ -178,13 +149,13 @@ def _against(study: Study, comparisons: Sequence[Comparison], *, name: str = "ag
     return Table(
         name=name,
         title=f"{title}{': against' if title else 'Against'} {study.grid.against}, points",
-        columns=("method", "difference", *_intervals(study), "p", "verdict"),
+        columns=("method", "difference", *intervals(study), "p", "verdict"),
         rows=rows,
         note=family + seeds if rows else "",
     )
 
 
-def _left_out(study: Study) -> Table | None:
+def source_table(study: Study) -> Table | None:
     """Which source tasks help: the method with all of them against its variants without one."""
     full, contributions = source_contributions(study)
     if not contributions:
@@ -193,12 +164,12 @@ def _left_out(study: Study) -> Table | None:
     return Table(
         name="source-tasks",
         title=f"What each source task brings to the {study.role} tasks, points",
-        columns=("source task", "gain", _intervals(study)[0], "p", "verdict"),
+        columns=("source task", "gain", intervals(study)[0], "p", "verdict"),
         rows=tuple(
             (
                 task,
                 100 * comparison.difference,
-                _range(comparison.interval, sign=True),
+                span(comparison.interval, sign=True),
                 f"{comparison.p_adjusted:.2g}",
                 says[comparison.verdict],
             )
@@ -209,110 +180,15 @@ def _left_out(study: Study) -> Table | None:
     )
 
 
-Own = tuple[tuple[str, ...], Mapping[str, tuple[Value, ...]], str]  # columns, each method's cells, a note
-
-
-def _protocol(study: Study, protocol: ProtocolScores, extras: Own) -> list[Table]:
-    """A protocol's scores with what is its own, and its comparisons."""
-    columns, cells, note = extras
-    score = "mean score" if protocol.name == "generalize" else "score"
-    scores = Table(
-        name=protocol.name,
-        title=f"{protocol.title}, %",
-        columns=("method", score, *_intervals(study), *columns),
-        rows=tuple(
-            (method, *_score(protocol.scores.get(method)), *cells.get(method, (None,) * len(columns)))
-            for method in study.methods
-        ),
-        note=note,
-    )
-    return [scores, _against(study, protocol.comparisons, name=f"{protocol.name}-against", title=protocol.title)]
-
-
-def _transferred(study: Study, models: Sequence[ProtocolScores]) -> list[Table]:
-    """Every method with every other model, side by side; and its comparisons with each."""
-    intervals = _intervals(study)
-    scores = Table(
-        name="transfer",
-        title="With other models, %",
-        columns=(
-            "method",
-            *(head for to in models for head in (to.model, *(f"{to.model}: {interval}" for interval in intervals))),
-        ),
-        rows=tuple(
-            (method, *(cell for to in models for cell in _score(to.scores.get(method)))) for method in study.methods
-        )
-        if models
-        else (),
-    )
-    against = [_against(study, to.comparisons, title="With other models") for to in models]
-    rows = tuple((to.model, *row) for to, table in zip(models, against, strict=True) for row in table.rows)
-    if not rows:
-        return [scores]
-    return [scores, replace(against[0], name="transfer-against", columns=("model", *against[0].columns), rows=rows)]
-
-
-def _score(score: MeanScore | None) -> tuple[Value, Value, Value]:
-    if score is None:
-        return None, None, None
-    return _percent(score.score), _range(score.over_examples), _range(score.over_tasks)
-
-
-def _improved(study: Study, shares: Shares) -> Own:
-    columns = (f"user prompts better than with {study.grid.against}", "of them 95%, other tasks")
-    cells = {method: _score(share)[::2] for method, share in shares.items()}
-    return columns, cells, "A user prompt that ties counts half: 50% of them do better by luck alone."
-
-
-def _needed(study: Study, saved: Savings) -> Own:
-    curves = {method: adaptation(study, method) for method in study.methods}
-    columns = ("at the start", "rounds needed", "of the rounds", "train examples needed", "of the examples")
-    cells: dict[str, tuple[Value, ...]] = {}
-    for method, sizes in curves.items():
-        rounds, examples = saved.get(method, (None, None))
-        cells[method] = (
-            _percent(sizes[max(sizes)][0]) if sizes else None,
-            *_counted(rounds),
-            *_counted(examples),
-        )
-    goals = curves.get(study.grid.against) or {}
-    goal = f" ({100 * goals[max(goals)][-1]:.1f}%)" if goals else ""
-    note = f"Needed to reach what {study.grid.against} has at its end{goal}, with 95% in brackets; – where it does not."
-    return columns, cells, note
-
-
-def _counted(need: Needed | None) -> tuple[Value, Value]:
-    return (None, None) if need is None else (None if need.count == inf else int(need.count), need.words)
-
-
-def _spent(study: Study, summaries: Summaries) -> Table:
-    rows = []
-    for method in study.methods:
-        cells = [result for _, result in study.of_method(method)]
-        stopped = sum(1 for result in study.results if result.method == method and result.stopped)
-        took = effort(study, method)
-        rows.append(
-            (
-                method,
-                _percent(summaries[method, ""].score),
-                round(took.train),
-                round(took.base),
-                round(took.optimizer),
-                show_dollars(took.dollars, unpriced=round(took.unpriced)),
-                sum(cell.answers for cell in cells),
-                sum(cell.calls for cell in cells),
-                show_dollars(sum(cell.dollars for cell in cells), unpriced=sum(cell.unpriced for cell in cells)),
-                round(sum(cell.seconds for cell in cells), 1),
-                stopped,
-            )
-        )
+def spent_table(study: Study, summaries: Summaries) -> Table:
+    """What a cell of each method took, and all of them together."""
     per_cell = ("train calls", "base calls", "optimizer calls", "dollars, cache empty")
     everything = ("answers", "of them asked now", "dollars", "seconds", "cells without a result")
     return Table(
         name="spent",
         title="What it took: one cell, and all seeds together",
         columns=("method", "mean over tasks", *(f"{head} a cell" for head in per_cell), *everything),
-        rows=tuple(rows),
+        rows=tuple((method, percent(summaries[method, ""].score), *_spent(study, method)) for method in study.methods),
         note=" ".join(
             [
                 *about_equal_calls(study),
@@ -324,4 +200,19 @@ def _spent(study: Study, summaries: Summaries) -> Table:
                 "again; methods share equal questions. What cells without a result took is not in them.",
             ]
         ),
+    )
+
+
+def _spent(study: Study, method: str) -> tuple[Value, ...]:
+    cells, took = [result for _, result in study.of_method(method)], effort(study, method)
+    return (
+        round(took.train),
+        round(took.base),
+        round(took.optimizer),
+        show_dollars(took.dollars, unpriced=round(took.unpriced)),
+        sum(cell.answers for cell in cells),
+        sum(cell.calls for cell in cells),
+        show_dollars(sum(cell.dollars for cell in cells), unpriced=sum(cell.unpriced for cell in cells)),
+        round(sum(cell.seconds for cell in cells), 1),
+        sum(result.method == method and bool(result.stopped) for result in study.results),
     )

@@ -288,14 +288,11 @@ def _denial(clause: Sequence[str], answers: Collection[str], reach: int) -> int 
             return None
         if word in _BREAKERS and pair not in _AFTER_PAIRS:
             return None
-        negates = _negates(word) or (word in _DOUBTS and pair[0] not in _UNDOUBTING) or pair in _AFTER_PAIRS
+        negates = word in _NEGATORS or word.endswith("n't") or word.startswith(_REJECTING)
+        negates = negates or (word in _DOUBTS and pair[0] not in _UNDOUBTING) or pair in _AFTER_PAIRS
         negates = negates or (word == "than" and not _COMPARING.isdisjoint(clause[:index]))
         negates = negates or (word == "to" and clause[max(0, index - 2) : index][:1] == ["too"])
         if negates and not (after and after[0] in _IDIOMS):
             return distance if distance <= reach else None
         distance += word not in _FILLERS
     return None
-
-
-def _negates(word: str) -> bool:
-    return word in _NEGATORS or word.endswith("n't") or word.startswith(_REJECTING)
