@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -97,7 +98,7 @@ class RunSummary:
     def read(cls, data: Mapping[str, Any]) -> "RunSummary":
         """Of plain data, of any version. Raises `ValueError` that names the first field that cannot be read."""
         try:
-            return TypeAdapter(cls).validate_python(data)
+            return _adapter().validate_python(data)
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
@@ -111,6 +112,11 @@ class RunSummary:
             "proposals": self.proposals.as_json(),
             "system_search": self.system_search.as_json(),
         }
+
+
+@cache
+def _adapter() -> TypeAdapter[RunSummary]:  # which takes 10 ms to make, and a list of runs reads one for each
+    return TypeAdapter(RunSummary)
 
 
 def report_data(report: RunReport) -> dict[str, Any]:
