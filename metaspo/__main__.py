@@ -1,4 +1,4 @@
-"""The `metaspo` command, also `python -m metaspo`: a Ctrl-C while all the rest is imported ends it without a word."""
+"""The `metaspo` command, also `python -m metaspo`: a Ctrl-C while all the rest is imported ends it in a line."""
 
 import gc
 import os
@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 from time import monotonic
 
+INTERRUPTED = 130  # exit status, as `metaspo.console` has it, which is not imported yet
 ENOUGH = 1.0  # seconds for threads to end that were told to
 
 
@@ -16,12 +17,14 @@ def main() -> None:
     gc.disable()  # what is imported stays; a command begins with garbage collected
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, _end_interrupted)
     from metaspo.cli import main as command
 
     signal.signal(signal.SIGINT, before)
     try:
         command()
+    except KeyboardInterrupt:  # while the command line is read, as a rule; a command tells its own
+        _end_interrupted()
     except SystemExit as end:
         if _is_held_up():
             for stream in (sys.stdout, sys.stderr):
@@ -29,6 +32,13 @@ def main() -> None:
                     stream.flush()
             os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
+
+
+def _end_interrupted(*_: object) -> None:
+    """Without a word of whatever module is being imported."""
+    with suppress(OSError):
+        os.write(2, b"\nInterrupted.\n")
+    os._exit(INTERRUPTED)
 
 
 def _is_held_up() -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from metaspo.console import EXIT_CODES, OF_THE_MACHINE, ExitCode, end_of, hold_closed_streams, out, take_any_text
+from metaspo.console import EXIT_CODES, OF_THE_MACHINE, end_of, hold_closed_streams, out, take_any_text
 from metaspo.late_commands import LateCommands
 from metaspo.log import LogForm, LogLevel, show_log
 
@@ -31,8 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(arguments)
     except SystemExit as end:
         raise SystemExit(end_of(end.code)) from None
-    except KeyboardInterrupt:  # before a command has begun, which tells its own
-        raise SystemExit(ExitCode.INTERRUPTED) from None
     except OSError as fault:  # of help, which no console of ours writes; a command tells its own
         if fault.errno not in OF_THE_MACHINE:
             raise

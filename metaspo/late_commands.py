@@ -114,6 +114,8 @@ class LateCommands(WholeSentences):
             else:
                 say_error(_sentence(error.format_message(), error.ctx))
             status = ExitCode.MISTAKE
+        if status == ExitCode.INTERRUPTED and not isinstance(status, ExitCode):
+            raise KeyboardInterrupt  # typer's own status for one that no command has told of
         sys.exit(status)
 
     def sentences(self) -> Iterable[tuple[str, str]]:

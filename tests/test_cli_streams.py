@@ -40,6 +40,9 @@ def shell(command: str, folder: Path, **environment: str) -> subprocess.Complete
     )
 
 
+INTERRUPTED = b"\nInterrupted.\n"
+
+
 def test_a_ctrl_c_before_the_command_is_there_is_no_fault(tmp_path: Path) -> None:
     """It comes while the libraries are imported: nobody would read of whose."""
     code = """
@@ -56,7 +59,7 @@ from metaspo.__main__ import main
 main()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False, timeout=LIMIT)
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", INTERRUPTED)
 
 
 @pytest.mark.parametrize("when", ["typer.main.get_group", "metaspo.late_commands.LateCommands.get_command"])
@@ -73,7 +76,7 @@ with patch({when!r}, lambda *_: os.kill(os.getpid(), signal.SIGINT)):
     main()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False, timeout=LIMIT)
-    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", INTERRUPTED)
 
 
 @pytest.mark.parametrize("command", rest_is_slow(["metaspo tasks", "metaspo tasks --json"]))
