@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from metaspo.backends import AccessDenied, CreditExhausted, RequestRejected, TransientError, UnknownModel, WrongForm
+from metaspo.backends.http.errors import FOR_CALLERS
 from metaspo.cache import StoreError
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
 
@@ -82,7 +83,12 @@ def call_failed(error: BaseException) -> CallFailed:
 
 
 def _words(error: BaseException) -> str:
-    return str(error) if kind_of(error) != "bug" else f"A mistake in metaspo: {type(error).__name__}: {error}"
+    if kind_of(error) == "bug":
+        return f"A mistake in metaspo: {type(error).__name__}: {error}"
+    words = str(error)
+    for of_configs, of_requests in FOR_CALLERS.items():
+        words = words.replace(of_configs, of_requests)
+    return words
 
 
 def kind_of(error: BaseException) -> Kind:

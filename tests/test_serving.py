@@ -244,6 +244,25 @@ async def test_a_final_failure_says_that_it_is_and_stops_no_other_model(
 
 
 @pytest.mark.parametrize(
+    ("refusal", "advice"),
+    [
+        (Refusal(400, message="`temperature` is deprecated for this model"), "leave temperature out of the request"),
+        (Refusal(400, message="System role not supported"), "put what it says into the first message of the user"),
+        (Refusal(400, message="Unrecognized request argument supplied: top_k"), "the parameters of the request"),
+        (Refusal(402, message="You can only afford 20"), "lower max_tokens in the request"),
+    ],
+)
+async def test_a_client_is_advised_what_a_client_can_do(tmp_path: Path, refusal: Refusal, advice: str) -> None:
+    """And not what a config takes."""
+    with upstream(refuse=lambda _request, _before: refusal) as server:
+        async with at(tmp_path, config_of(server.url)) as (session, _):
+            message = (await post(session))[1]["error"]["message"]
+    assert f"{advice}. The server says: {refusal.message}" in message
+    assert "for it" not in message
+    assert "for the model" not in message
+
+
+@pytest.mark.parametrize(
     ("body", "status", "word"),
     [
         ({**CHAT, "model": "x"}, 404, "there are: m"),

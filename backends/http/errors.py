@@ -29,6 +29,18 @@ from metaspo.backends.late_patterns import late_pattern
 from metaspo.backends.printable import printable
 from metaspo.backends.secrets import BLOT, KEY_LIKE, forms_of
 
+_PARAMETERS = "the parameters given for the model"
+_FEWER_TOKENS = "lower max_tokens for the model"
+_MERGE = 'set roles = "merged" for it'
+_NO_TEMPERATURE = 'set temperature = "none" for the model'
+FOR_CALLERS: Mapping[str, str] = {
+    _PARAMETERS: "the parameters of the request",
+    _FEWER_TOKENS: "lower max_tokens in the request",
+    _MERGE: "put what it says into the first message of the user",
+    _NO_TEMPERATURE: "leave temperature out of the request",
+}
+"""What is said to whoever writes a config, and in its place to programs that say such things in each request."""
+
 _BY_CODE: Mapping[str, type[BackendError]] = {
     "rate_limit_exceeded": RateLimited,
     "slow_down": SlowDown,
@@ -95,7 +107,7 @@ _SENTENCES: Mapping[type[BackendError], str] = {
     **dict.fromkeys(
         (FatalError, WrongForm),
         "{endpoint} does not take requests to {model} in this form (status {status}, {address}): check the "
-        "base URL and the parameters given for the model",
+        f"base URL and {_PARAMETERS}",
     ),
 }
 
@@ -127,7 +139,7 @@ _TELLING = (
         r"|only user and assistant roles",
         WrongForm,
         _FAULTS_IN_FORM,
-        'the model has no system role: set roles = "merged" for it',
+        f"the model has no system role: {_MERGE}",
     ),
     _telling(
         r"max_completion_tokens.{0,20} instead|unsupported.{0,30}\bmax_tokens",
@@ -148,7 +160,7 @@ _TELLING = (
         r"|\btemperature\b.{0,60}(?:unsupported|does not support|not (?:supported|permitted|allowed)|deprecated)",
         WrongForm,
         _FAULTS_IN_FORM,
-        'set temperature = "none" for the model',
+        _NO_TEMPERATURE,
     ),
     _telling(
         r"\bextra (?:field|input)s?\b.{0,10}\bnot permitted|\b(?:unrecogni[sz]ed|unknown|unexpected|unsupported) "
@@ -160,7 +172,7 @@ _TELLING = (
         r"fewer max_tokens|can only afford",
         CreditExhausted,
         (400, 402, 403),
-        "top it up, raise its limit, or lower max_tokens for the model",
+        f"top it up, raise its limit, or {_FEWER_TOKENS}",
     ),
     _telling(
         r"\bcredits? balance|insufficient (?:credit|balance|funds)|(?:used|run) (?:up|out of).{0,30}\bcredits"
