@@ -129,7 +129,7 @@ def test_every_system_prompt_that_was_tried_has_a_reason() -> None:
     none = Select(address="iter=1/outer", system="s", chosen=0, score=0.625)
     text = trials(*tried, *fell, none)
     assert "of 5 tried: 1 dropped" in text
-    assert "1 no better on the examples of the gate" in text
+    assert "1 did not pass the gate" in text
     assert "2 scored no better on the train examples (the best of them 50.0% against 62.5%)" in text
     assert "1 not to be selected, whatever the score (too long)" in text
     assert trials(*tried, *fell, Select(address="iter=1/outer", system="p3", chosen=3, score=0.5)) == ""

@@ -251,7 +251,11 @@ def test_a_candidate_of_the_outer_loop_has_the_score_that_it_was_given_first() -
         (Rejected(guard="g", reach=0.5, unasked=3), "3 examples were not asked"),
         (Rejected(guard="g", floor=0.5, unasked=3), "3 examples were not asked"),
         (Rejected(raced=0.0, rows=5, unasked=3), "unlikely to win after 5 examples; 3 more were not asked"),
-        (Rejected(gate=0.0, unasked=3), "no better than its parent on the gate's rows (0.0%); 3 more were not asked"),
+        (Rejected(gate=0.0, unasked=3), "did not pass the gate (0.0% on its rows); 3 more were not asked"),
+        (
+            Rejected(gate=0.25, parent=0.5, unasked=3),
+            "did not pass the gate (25.0% on its rows, its parent 50.0%); 3 more were not asked",
+        ),
         (Rejected(bound=0.0, unasked=3), "could not get above 0.0% any more; 3 examples were not asked"),
         (Rejected(unasked=3), "3 examples were not asked"),
     ],

@@ -94,7 +94,7 @@ def test_who_is_no_better_there_has_lost_once_all_its_rows_are_answered(grades: 
     assert gate.at_gate(1) == (pytest.approx(reached) if lost else None)
     assert gate.rows_asked(1) == ([rows] if lost else None)
     if lost:
-        assert gate.rejection(1) == Rejected(gate=gate.at_gate(1))
+        assert gate.rejection(1) == Rejected(gate=gate.at_gate(1), parent=gate.at_gate(1))
     nodes[0].revealed = set()
     assert gate.has_lost(1) is lost, "it stays so"
 
@@ -186,7 +186,9 @@ def test_who_is_below_its_start_at_a_gate_that_doubles_is_out_and_was_asked_no_m
     assert not gate.has_lost(1)
     node.revealed = set(there)
     assert (gate.has_lost(1), gate.rows_asked(1)) == (True, [sorted(there)])
-    assert gate.rejection(1).gate == pytest.approx(fmean(node.grades[row] or 0.0 for row in there))
+    told = gate.rejection(1)
+    assert told.gate == pytest.approx(fmean(node.grades[row] or 0.0 for row in there))
+    assert told.parent == pytest.approx(fmean(START[row] or 0.0 for row in there))
 
 
 def test_bounds_count_once_the_last_of_the_gates_is_answered() -> None:

@@ -174,7 +174,7 @@ class Rejected(Event):
         bound: the best it could still have reached.
         invalid: why it cannot be selected, whatever it is worth: no answer to an example, and why.
         raced, rows: what is held against it, and after how many rows, where it was raced out.
-        gate: its score on the rows of the gate that it did not pass.
+        gate, parent: its score on the rows of the gate that it did not pass, and that of what it started from.
         guard, reach, floor: a guard that it could not keep any more, the best it could still score there, and what it
             had to.
     """
@@ -186,6 +186,7 @@ class Rejected(Event):
     raced: float | None = None
     rows: int | None = None
     gate: float | None = None
+    parent: float | None = None
     guard: str | None = None
     reach: float | None = None
     floor: float | None = None

@@ -244,6 +244,7 @@ def why_rejected(event: Rejected) -> str:
     if event.raced is not None:
         return f"unlikely to win after {event.rows} examples; {event.unasked} more were not asked"
     if event.gate is not None:
-        return f"no better than its parent on the gate's rows ({event.gate:.1%}); {event.unasked} more were not asked"
+        parent = "" if event.parent is None else f", its parent {event.parent:.1%}"
+        return f"did not pass the gate ({event.gate:.1%} on its rows{parent}); {event.unasked} more were not asked"
     reach = "" if event.bound is None else f"could not get above {event.bound:.1%} any more; "
     return f"{reach}{event.unasked} examples were not asked"

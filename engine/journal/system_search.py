@@ -55,7 +55,7 @@ class SystemSearch:
         outscored: scored in full, and no better than the one there was.
         unshared: better in the mean, but the gain was one task's, or too little beside what the best user prompts lost.
         dropped: not scored to the end, since they could not win any more, or by statistical evidence.
-        gated: no better than their parent on the examples of the gate, and so not scored on the others.
+        gated: did not pass the gate, and so were not scored on the other examples.
         refused: not to be selected, whatever the score: an example has no answer under them.
         refusal: why not, the first of them.
         guarded: those that fell below the floor of a guard.
@@ -108,7 +108,7 @@ class SystemSearch:
             close = f" (the best of them {self.best:.1%}{charged} against {self.against:.1%})"
         reasons = [
             (self.dropped, "dropped once a win was out of reach"),
-            (self.gated, "no better on the examples of the gate"),
+            (self.gated, "did not pass the gate"),
             (self.outscored, f"scored no better on the train examples{close}"),
             (
                 self.unshared,

@@ -83,9 +83,10 @@ class Gate(Pruner):
 
     def rejection(self, number: int) -> Rejected:
         """What is certain first; else the gate."""
-        if self.violation(number) or not self.has_lost(number):
+        lost = self._lost_at(number)
+        if self.violation(number) or lost is None:
             return super().rejection(number)
-        return Rejected(gate=self.at_gate(number))
+        return Rejected(gate=self._verdict(number, lost), parent=self._to_beat(number, lost))
 
     def at_gate(self, number: int) -> float | None:
         """Its mean on the rows of the gate that it did not pass, if there is one."""
