@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import standard_b64encode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Final
@@ -52,8 +53,12 @@ def hold_secrets_of(environment: Mapping[str, str]) -> None:
 
 @cache
 def forms_of(secret: str) -> tuple[str, ...]:
-    """A secret as itself, and as it is written within a literal, a JSON text and a URL; the longest first."""
-    return tuple(sorted(set(_forms(secret)), key=len, reverse=True))
+    """A secret as itself, and as it is written within a literal, a JSON text and a URL, in letters of one size and in
+    base64; the longest first."""
+    forms = {*_forms(secret)}
+    if len(secret) >= SHORTEST:
+        forms |= {sized for form in forms for sized in (form.lower(), form.upper())} | {*_in_base64(secret)}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -63,6 +68,16 @@ def _forms(secret: str) -> Iterator[str]:
     for safe in ("", "/"):  # some leave a slash, some write small letters
         for form in (quote(secret, safe=safe, errors="replace"), quote_plus(secret, safe=safe, errors="replace")):
             yield from (form, _ESCAPE.sub(lambda escape: escape[0].lower(), form))
+
+
+def _in_base64(secret: str) -> Iterator[str]:
+    """The letters that are the secret's alone, wherever it stands in what was encoded."""
+    content = secret.encode("utf-8", "replace")
+    for before in range(3):
+        bits = 8 * (before + len(content))
+        letters = slice(-(-8 * before // 6), bits // 6)
+        for encode in (standard_b64encode, urlsafe_b64encode):
+            yield encode(bytes(before) + content)[letters].decode()
 
 
 def without_held(text: str) -> str:

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import tracemalloc
 import zlib
+from base64 import standard_b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -143,7 +144,10 @@ def small_letters(key: str) -> str:
     return re.sub("%..", lambda escape: escape[0].lower(), quote_plus(key))
 
 
-@pytest.mark.parametrize("written", [str, repr, json.dumps, quote, partial(quote, safe=""), quote_plus, small_letters])
+@pytest.mark.parametrize(
+    "written",
+    [str, repr, json.dumps, quote, partial(quote, safe=""), quote_plus, small_letters, str.lower, str.upper],
+)
 def test_a_key_that_a_server_says_again_as_a_url_or_a_text_has_it_is_blotted_out_whole(
     written: Callable[[str], str],
 ) -> None:
@@ -152,6 +156,24 @@ def test_a_key_that_a_server_says_again_as_a_url_or_a_text_has_it_is_blotted_out
     call = Call("here", "m", secrets=(key,))
     said = safe_words(f"no such key: {written(key)}", call=call)
     assert said.removeprefix("no such key: ").strip("'\"") == "(key)"
+
+
+@pytest.mark.parametrize("before", ["", "u", "u:", "Bearer "])
+@pytest.mark.parametrize("encode", [standard_b64encode, urlsafe_b64encode])
+def test_of_a_key_in_base64_no_more_is_left_than_a_letter_beside_it_holds(
+    before: str, encode: Callable[[bytes], bytes]
+) -> None:
+    """Wherever it stands in what was encoded."""
+    key = "quite?another~key>of/27+letters"
+    said = safe_words(f"got {encode(f'{before}{key};'.encode()).decode()}", call=Call("here", "m", secrets=(key,)))
+    start, end = said.removeprefix("got ").split("(key)")
+    assert len(start) <= len(encode(before.encode()).decode().rstrip("="))
+    assert len(end) <= 4
+
+
+def test_a_word_for_no_key_is_a_word_in_any_letters() -> None:
+    said = "Empty: none of the models is there; bm9uZQ"
+    assert safe_words(said, call=Call("here", "m", secrets=("none", "EMPTY"))) == said.replace("none", "(key)")
 
 
 @pytest.mark.parametrize("name", ["key", "api_key", "token", "access_token", "sig", "secret", "subscription-key"])

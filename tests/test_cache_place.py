@@ -181,6 +181,19 @@ async def test_a_snapshot_keeps_places(tmp_path: Path) -> None:
     assert names(tmp_path / "new") == names(tmp_path / "cache")
 
 
+async def test_an_answer_at_a_place_is_found_by_its_key_s_digits(tmp_path: Path) -> None:
+    """As a journal or a header names it; what is added later, too, and nothing for what is not there."""
+    async with DiskStore(tmp_path / "cache", memory_bytes=0) as store:
+        for number in range(3):
+            await store.put(placed(number), make_entry(str(number)))
+            digits = [str(placed(other)) for other in range(4)]
+            found = {str(placed(other)): make_entry(str(other)) for other in range(number + 1)}
+            assert await store.get_many(digits) == found
+            assert await store.get_many([placed(0), *digits[1:]]) == found
+        await store.put_many({make_key(9): make_entry("9")})
+        assert await store.get(make_key(9)) == make_entry("9")
+
+
 async def test_a_row_at_another_key_s_place_is_bad(tmp_path: Path) -> None:
     """Its checksum is its key's; a place that is damaged hides one answer and harms no other one."""
     async with DiskStore(tmp_path / "cache") as store:

@@ -10,7 +10,8 @@ from itertools import islice
 
 from metaspo.cache.disk.database import MODE_RAW, NamedRow, bare_rows, batched, named_rows, value_or_problem
 from metaspo.cache.disk.folder import has_places
-from metaspo.cache.place import digits_of, row_name
+from metaspo.cache.disk.standing import in_place
+from metaspo.cache.place import Key, digits_of, row_name
 from metaspo.cache.record import BadRecord
 
 BLOCK = 1_024
@@ -44,16 +45,27 @@ class DiskReader:
         for names in batched(list(asked), _KEYS_PER_SELECT):
             rows += named_rows(self._connection, names)
         if self._places and len(rows) < len(keys):
-            missing = asked.keys() - {name for _, name, _, _ in rows}
-            bare = {str(asked[name]): asked[name] for name in missing}
-            for some in batched(list(bare), _KEYS_PER_SELECT):
+            missing = [asked[name] for name in asked.keys() - {name for _, name, _, _ in rows}]
+            for some in batched(missing, _KEYS_PER_SELECT):
                 rows += bare_rows(self._connection, some)
-            asked |= bare
+            asked |= {str(key): key for key in missing}
+            rows += self._placed([key for key in missing if not isinstance(key, Key)], asked)
         self._blocks = dict.fromkeys(row[0] // BLOCK for row in rows)
         # A name that nobody asked for is a damaged one: what stands there is bad, or only its place is.
         return [
             (asked.get(name) or digits_of(str(name)), value_or_problem(mode, value)) for _, name, mode, value in rows
         ]
+
+    def _placed(self, keys: Sequence[str], asked: dict[str, str]) -> list[NamedRow]:
+        """The rows of keys that come without a place, and have one; the first time the whole index is read for them."""
+        rows: list[NamedRow] = []
+        for some in batched(keys, _KEYS_PER_SELECT):
+            names = {
+                row_name(there): str(there) for there, _ in in_place(self._connection, [(key, b"") for key in some])
+            }
+            asked |= names
+            rows += named_rows(self._connection, list(names))
+        return rows
 
     def neighbours(self, *, used: int) -> Iterator[list[tuple[str, bytes]]]:
         """Records around those found last, block by block, as long as those read before are of use: so many were, at
