@@ -20,6 +20,7 @@ from metaspo.scheduling import (
     LaneSettings,
     RunStopped,
 )
+from metaspo.scheduling.lanes.endpoints import Health
 
 Table = list[tuple[float, str, str]]
 REFUSALS = ("full", "fault", "denied", "unknown")
@@ -150,6 +151,29 @@ def test_the_last_that_is_up_and_refuses_stops_nothing_while_others_may_come_bac
         b.rest()
         rig.happen("ask 1", 0)
         assert rig.happen("fail 1 denied", 0) == ("" if answers else "1 LaneStopped")
+
+
+@pytest.mark.parametrize(
+    ("kind", "others", "rests"),
+    [
+        ("full", True, True),
+        ("full", False, False),
+        ("fault", False, True),
+        ("denied", True, True),
+        ("rate", True, False),
+        ("stale", True, False),
+    ],
+)
+def test_in_a_trial_one_refusal_is_enough_where_there_are_others(kind: str, others: bool, rests: bool) -> None:
+    """A limit, or a connection that was too old, says nothing of the replica."""
+    rig = Rig(LaneSettings(concurrency=1), servers=2, prefix="all")
+    a, b = rig.state._endpoints._order("all")
+    a.health = Health.TRIAL
+    if not others:
+        b.rest()
+    assert rig.happen("ask 1", 0) == "send 1 to a"
+    rig.happen(f"fail 1 {kind}", 0)
+    assert (a.health is Health.DOWN) == rests
 
 
 @pytest.mark.parametrize("kind", ["full", "fault"])
