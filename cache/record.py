@@ -83,7 +83,7 @@ def encode_entry(key: str, entry: Entry) -> bytes:
     """The bytes kept for an entry under a key. Raises `BadRecord` if its fields are not what they should be."""
     values, extras = _values(entry)
     body = dump_json([*values, extras] if extras else values)
-    return (b"2" if extras else b"1") + _checksum(key, body) + body
+    return (b"2" if extras else b"1") + crc32(body, crc32(key.encode())).to_bytes(4, "big") + body
 
 
 def decode_entry(key: str, data: bytes) -> Entry:
@@ -168,10 +168,6 @@ def _entry(values: Sequence[Any], extras: object) -> Entry:
 
 def _fit(extras: Mapping[str, object]) -> bool:
     return all(name in _OPTIONAL and type(value) is _OPTIONAL[name].kind for name, value in extras.items())
-
-
-def _checksum(key: str, body: bytes) -> bytes:
-    return crc32(body, crc32(key.encode())).to_bytes(4, "big")
 
 
 def dump_json(value: object) -> bytes:

@@ -10,7 +10,6 @@ from metaspo import tables
 from metaspo.console import err, exit_on_user_error, out, say_warning
 from metaspo.engine import prepare
 from metaspo.engine.check.labelled import RESPONSE, SCORE, JudgeReport, judge_labelled
-from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.statistics.agreement import Agreement
 from metaspo.engine.tasks.judges import Judge
@@ -18,6 +17,7 @@ from metaspo.overrides import parse_overrides
 from metaspo.parameters import Config, Json, NamedArguments, Quiet, Sets, require_file
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
+from metaspo.usage_tables import calls_and_dollars
 
 ENOUGH = 0.4  # kappa
 SHOWN = 5  # answers that are graded differently
@@ -76,12 +76,7 @@ def print_judge(console: Console, report: JudgeReport, judge: Judge) -> None:
             )
             table.add_row(*cells, tables.excerpt(outcome.feedback))
         console.print(table)
-    use = report.usage.total
-    tables.say(
-        console,
-        f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache, "
-        f"{show_dollars(use.dollars, unpriced=use.unpriced)}",
-    )
+    tables.say(console, calls_and_dollars(report.usage.total))
 
 
 def _print_agreement(console: Console, report: JudgeReport, agreed: Agreement, judge: Judge) -> None:

@@ -9,12 +9,12 @@ from rich.console import Console
 from metaspo import tables
 from metaspo.console import err, exit_on_user_error, exit_stopped, out, say_error
 from metaspo.engine import ConfigError, find_run
-from metaspo.engine.money import show_dollars
 from metaspo.engine.safety import SafetyReport, check_safety
 from metaspo.engine.tasks.shown import shown
 from metaspo.parameters import RUNS, Json, LatestFinishedRun, NamedArguments, Quiet, RunsFolder, require_file
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
+from metaspo.usage_tables import calls_and_dollars
 
 SHOWN, LONGEST = 3, 80  # rows beside a side that became worse, and characters of each text
 
@@ -85,6 +85,4 @@ def print_safety(console: Console, report: SafetyReport) -> None:
     if report.unanswered:
         tables.say(console, f"{report.unanswered} rows have no answer under one of the prompts and do not count.")
     uses = [usage.total for usage in report.usage.values()]
-    dollars = show_dollars(sum(use.dollars for use in uses), unpriced=sum(use.unpriced for use in uses))
-    calls, cached = sum(use.calls for use in uses), sum(use.hits + use.joined for use in uses)
-    tables.say(console, f"{calls:,} calls, {cached:,} from the cache, {dollars}; --json has every answer")
+    tables.say(console, f"{calls_and_dollars(*uses)}; --json has every answer")

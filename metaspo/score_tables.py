@@ -4,9 +4,9 @@ from rich.console import Console
 
 from metaspo.engine import EvaluationReport
 from metaspo.engine.evaluation.test_score import OF_COST, SCORE_COLUMNS, unreadable
-from metaspo.engine.money import show_dollars
 from metaspo.scheduling.statistics import LaneUse
 from metaspo.tables import fitting, say
+from metaspo.usage_tables import calls_and_dollars
 
 OF_SCORES = "malformed: answers in another form than asked for, scored as wrong. failed: no answer, in no score."
 
@@ -33,7 +33,4 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
     use = report.usage.total
     if not use.calls and 2 * sum(row.malformed for row in report.scores) > sum(row.examples for row in report.scores):
         say(out, from_cache(use, "base"))
-    out.print(
-        f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache, "
-        f"{show_dollars(use.dollars, unpriced=use.unpriced)}, {report.seconds:.1f} s",
-    )
+    out.print(f"{calls_and_dollars(use)}, {report.seconds:.1f} s")

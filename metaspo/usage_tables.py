@@ -3,13 +3,22 @@
 from rich.console import Console
 
 from metaspo.engine.journal.view import Barriers
+from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.summary import USE_COLUMNS, RunSummary
+from metaspo.scheduling.statistics import LaneUse
 from metaspo.tables import make_table, say
 
 OF_TIMES = (
     "A request waits for a free slot (queue), the rate limit (limiter), its answer (server), another try (retry), and "
     "until the answer is kept (store)."
 )
+
+
+def calls_and_dollars(*uses: LaneUse) -> str:
+    """What was asked, how much of it came from the cache, and what it cost."""
+    calls, cached = sum(use.calls for use in uses), sum(use.hits + use.joined for use in uses)
+    dollars = show_dollars(sum(use.dollars for use in uses), unpriced=sum(use.unpriced for use in uses))
+    return f"{calls:,} calls, {cached:,} from the cache, {dollars}"
 
 
 def spent_sentence(summary: RunSummary) -> str:

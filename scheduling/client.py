@@ -91,12 +91,8 @@ class Client:
         request (of answers found in the cache some hundred at a time). Raises `StoreError`, and `ValueError` for a cap
         in dollars where a lane has no prices."""
         self._lanes = {lane.name: lane for lane in lanes}
-        for lane in self._lanes.values() if budget.dollars is not None else ():
-            if lane.settings.prices is None:
-                raise ValueError(
-                    f"budget.dollars: what the lane {lane.name} costs is not known, so its calls could not count "
-                    "against the cap: give its LaneSettings prices, or cap calls or tokens"
-                )
+        if budget.dollars is not None:
+            _require_prices(self._lanes.values())
         make_room(tuple(self._lanes.values()), warn=LOG.warning)
         self._cache = str(cache)
         self._account = Account(run, budget)
@@ -152,21 +148,15 @@ class Client:
         `on_call`, where it would wait for itself.
         """
         self._require_elsewhere()
-        completion, future = self._begin(request, lane, draw, priority)
-        if future is None:
-            assert completion is not None
-            return completion
-        return wait_for(future)
+        begun = self._begin(request, lane, draw, priority)
+        return begun if isinstance(begun, Completion) else wait_for(begun)
 
     async def acomplete(
         self, request: Request, *, lane: str = "", draw: int | None = None, priority: Priority = ()
     ) -> Completion:
         """The same for a coroutine on any event loop, asyncio's or trio's; cancelled, it waits no longer."""
-        completion, future = self._begin(request, lane, draw, priority)
-        if future is None:
-            assert completion is not None
-            return completion
-        return await result_of(future)
+        begun = self._begin(request, lane, draw, priority)
+        return begun if isinstance(begun, Completion) else await result_of(begun)
 
     def complete_many(
         self,
@@ -234,8 +224,8 @@ class Client:
 
     def _begin(
         self, request: Request, lane: str, draw: int | None, priority: Priority
-    ) -> "tuple[Completion | None, Future[Completion] | None]":
-        """The answer, if it is in the cache, or else who will have it."""
+    ) -> "Completion | Future[Completion]":
+        """The answer, if it is in the cache, or else what will have it."""
         self._require_usable()
         try:
             lane = self._lane_of(request, lane)
@@ -249,9 +239,9 @@ class Client:
             self._hits.append(_Hit(asked, entry.completion, lane, context))
             if not len(self._hits) % HITS_KEPT:  # counted together, so that hits rarely wake the loop
                 self._thread.hand_over(self._count())
-            return entry.completion, None
+            return entry.completion
         counted = draw is None and not request.draw
-        return None, self._thread.hand_over(self._complete(asked, key, lane, priority, counted=counted))
+        return self._thread.hand_over(self._complete(asked, key, lane, priority, counted=counted))
 
     def _begin_many(
         self,
@@ -383,6 +373,15 @@ class Client:
 
     async def _shut(self) -> None:
         await shut(self._opened)
+
+
+def _require_prices(lanes: Iterable[Lane]) -> None:
+    for lane in lanes:
+        if lane.settings.prices is None:
+            raise ValueError(
+                f"budget.dollars: what the lane {lane.name} costs is not known, so its calls could not count against "
+                "the cap: give its LaneSettings prices, or cap calls or tokens"
+            )
 
 
 def _to_caller(answer: Completion | RequestRejected | None) -> Completion | CallFailed:

@@ -67,12 +67,15 @@ class Sampler:
             drawn = [replace(request, draw=first + k) for k in range(choices)]
             return Question(lane, tuple(drawn), account, priority, None)
         if not run:
-            return Question(lane, tuple(self._never_had(request) for _ in range(choices)), account, priority, None)
+            return Question(
+                lane,
+                tuple(replace(request, draw=next(self._new) % _MAX_DRAW) for _ in range(choices)),
+                account,
+                priority,
+                None,
+            )
         counter = self._counter(account, run)
         return Question(lane, tuple(counter.take(request) for _ in range(choices)), account, priority, counter)
-
-    def _never_had(self, request: Request) -> Request:
-        return replace(request, draw=next(self._new) % _MAX_DRAW)
 
     def _counter(self, account: Account, run: str) -> DrawCounter:
         key = (account.name, run)

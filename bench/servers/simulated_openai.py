@@ -184,7 +184,8 @@ class SimulatedOpenAI(InProcess):
         for name, meter in meters.items():
             if meter.wait(amounts[name], now) > 0:
                 return self._rate_limited(name, amounts[name], now)
-        if model.slow_down_above is not None and self._granted_since(now - 1) >= model.slow_down_above:
+        of_last_second = len(self.granted) - bisect_right(self.granted, (now - 1, sys.maxsize))
+        if model.slow_down_above is not None and of_last_second >= model.slow_down_above:
             self.refusals["slow_down"] += 1
             return SlowDown(f"{self._name}: the rate of requests grew too fast.", hints=self._hints(now))
         for name, meter in meters.items():
@@ -199,9 +200,6 @@ class SimulatedOpenAI(InProcess):
                 self._meters[counted].count_refusal(now)
         wait = self._meters[name].wait(amount, now)
         return RateLimited(f"{self._name}: rate limit reached for {name}.", retry_after=wait, hints=self._hints(now))
-
-    def _granted_since(self, when: float) -> int:
-        return len(self.granted) - bisect_right(self.granted, (when, sys.maxsize))
 
     def _open(self, now: float) -> dict[str, Meter]:
         model = self.model

@@ -20,11 +20,9 @@ def demo_config(*, small: bool) -> dict[str, Any]:
     tables = {task["name"]: task for task in config["tasks"]}
     sizes = {"train_size": SMALL_TRAIN, "test_size": SMALL_TEST}
     sources = [{**tables[name], **sizes} for name in SMALL_SOURCES]
-    targets = [{**tables[name], **sizes, **_unseen(name)} for name in SMALL_TARGETS]
+    targets = [
+        {**tables[name], **sizes, "role": "target", "test": f"tasks/{name}/test.jsonl"} for name in SMALL_TARGETS
+    ]
     tasks = [*sources, *targets]
     outer = {**config["outer"], "candidates": SMALL_CANDIDATES}
     return {**config, "name": "demo-small", "iterations": 1, "outer": outer, "tasks": tasks}
-
-
-def _unseen(name: str) -> dict[str, str]:
-    return {"role": "target", "test": f"tasks/{name}/test.jsonl"}

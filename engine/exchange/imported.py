@@ -87,7 +87,11 @@ def config_files(imported: Imported, *, source: str, data: str = "") -> dict[str
     except PromptError as error:
         raise ConfigError(f"{source}: {error}") from None
     base = "\n".join(f"{key} = {_toml(value)}" for key, value in imported.base.items()) or _LOCAL_BASE
-    parts = [_HEAD.format(source=_comment(source), name="metaspo.toml", system=_toml(system), base=base)]
+    parts = [
+        _HEAD.format(
+            source="".join(filter(str.isprintable, source)), name="metaspo.toml", system=_toml(system), base=base
+        )
+    ]
     files: dict[str, str] = {}
     for task in imported.tasks:
         table, rows = _task(task, data)
@@ -132,10 +136,6 @@ def _toml(value: object) -> str:
         return json.dumps(value)
     lines = [json.dumps(line, ensure_ascii=False)[1:-1].replace("\x7f", "\\u007f") for line in value.split("\n")]
     return f'"{lines[0]}"' if len(lines) == 1 else '"""\n' + "\n".join(lines) + '"""'
-
-
-def _comment(text: str) -> str:
-    return "".join(char for char in text if char.isprintable())
 
 
 def task_name(text: str) -> str:

@@ -144,12 +144,12 @@ def _defaults(table: type[BaseModel]) -> dict[str, Any]:
 
 
 def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    both = {key: _over(defaults[key], value) for key, value in given.items() if _is_table(defaults.get(key), value)}
+    both = {
+        key: _over(defaults[key], value)
+        for key, value in given.items()
+        if isinstance(value, Mapping) and isinstance(defaults.get(key), Mapping)
+    }
     return {**defaults, **given, **both}
-
-
-def _is_table(default: object, value: object) -> bool:
-    return isinstance(default, Mapping) and isinstance(value, Mapping)
 
 
 def _counts(key: str) -> bool:

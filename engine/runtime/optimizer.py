@@ -12,6 +12,7 @@ from metaspo.engine.journal import events
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import Malformed, NoProposal, Unfit
+from metaspo.engine.strategies.meta_prompts import ending_with
 from metaspo.scheduling import Priority
 from metaspo.scheduling.log_context import logging_about
 
@@ -53,7 +54,7 @@ class OptimizerCalls:
         fault = again = ""
         for attempt in range(context.config.redraws + 1):
             draw = draw_at(context.config.seed, address, attempt=attempt)
-            request = model.request(_followed(messages, again), draw=draw)
+            request = model.request(tuple(ending_with(again, messages) if again else messages), draw=draw)
             if self._live is not None and not await context.gateway.lookup_many([request]):
                 self._live()
             context.observer.optimizer_asked()
@@ -92,9 +93,3 @@ def _fault(answer: Completion, limit: int | None) -> str:
     if answer.finish_reason == CONTENT_FILTER:
         return WITHHELD
     return ONLY_THOUGHT.format(tokens=limit) if answer.only_thought else ""
-
-
-def _followed(messages: Sequence[Message], again: str) -> tuple[Message, ...]:
-    """The messages, the last one with something added."""
-    *above, last = messages
-    return (*above, Message(last.role, f"{last.content}\n\n{again}") if again else last)

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from metaspo.engine.statistics.interval import TAIL, Interval
+from metaspo.engine.statistics.crossed import Part
+from metaspo.engine.statistics.interval import Interval
+from metaspo.engine.statistics.student import quantile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +61,6 @@ def over_seeds(figures: Mapping[int, float]) -> OverSeeds:
     deviation = stdev(values) if len(values) > 1 else None
     interval = None
     if deviation is not None:
-        reach = _student(len(values) - 1) * deviation / len(values) ** 0.5
+        reach = quantile([Part(1.0, len(values) - 1)]) * deviation / len(values) ** 0.5
         interval = Interval(mean - reach, mean + reach)
     return OverSeeds(figures=tuple(figures.items()), mean=mean, deviation=deviation, interval=interval)
-
-
-def _student(freedom: int) -> float:
-    from scipy.special import stdtrit  # here: it takes time to import, which no other command should wait for
-
-    return float(stdtrit(freedom, 1 - TAIL))

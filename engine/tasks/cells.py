@@ -63,7 +63,7 @@ def answers_of(row: Row, columns: Columns, *, none: bool = False, objects: bool 
     """
     if columns.either:
         return (columns.either[_drawn(row, columns)],)
-    value = _cell(row, columns.answer)
+    value = column_of(row, columns.answer)
     values = list(value) if isinstance(value, list | tuple) else [value]
     if none and all(item is None for item in values):
         return ("",)
@@ -108,7 +108,7 @@ def metadata_of(row: Row, columns: Columns) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
     for column in columns.metadata:
         try:
-            metadata[column] = json.loads(json_of(_cell(row, column)))
+            metadata[column] = json.loads(json_of(column_of(row, column)))
         except ValueError as error:
             raise TaskError(f"{row.where}: column {column!r} cannot be metadata: {error}") from None
     return metadata
@@ -118,12 +118,7 @@ def text_in(row: Row, column: str) -> str:
     """A cell as text, to compare by; "" where it is missing (null). Raises `TaskError` for an unknown column."""
     if column not in row.cells and _nested(row, column) is _MISSING:
         raise TaskError(f"{row.where}: no column {column!r}; there are: {listed(row.cells)}")
-    return "" if _cell(row, column) is None else _text(row, column)
-
-
-def column_of(row: Row, column: str) -> object:
-    """A cell as it stands in the data, for who reads it in a way of their own. Raises `TaskError` where it is none."""
-    return _cell(row, column)
+    return "" if column_of(row, column) is None else _text(row, column)
 
 
 def cell_text(value: object) -> str:
@@ -169,10 +164,10 @@ def _stem(row: Row, columns: Columns) -> str:
 def _options(row: Row, columns: Columns, stem: str) -> tuple[list[str], tuple[int, ...]]:
     """The options as they stand in the data, and the order to show them in."""
     if isinstance(columns.choices, str):
-        value = _cell(row, columns.choices)
+        value = column_of(row, columns.choices)
         items = [(columns.choices, item) for item in (value if isinstance(value, list | tuple) else [value])]
     else:
-        items = [(column, _cell(row, column)) for column in columns.choices]
+        items = [(column, column_of(row, column)) for column in columns.choices]
     options = [_checked(row, column, item) for column, item in items]
     try:
         return options, option_order(options, question=stem, shuffle=columns.shuffle)
@@ -200,7 +195,7 @@ def _named(row: Row, columns: Columns, answer: str) -> str:
 
 def _block(row: Row, column: str) -> str:
     """A cell in a template: lists become lines, and so do columns beside each other ("title: text")."""
-    value = _cell(row, column)
+    value = column_of(row, column)
     try:
         return _lines(value)
     except ValueError as error:
@@ -227,7 +222,7 @@ def _is_text(value: str) -> bool:
 
 
 def _text(row: Row, column: str) -> str:
-    return _checked(row, column, _cell(row, column))
+    return _checked(row, column, column_of(row, column))
 
 
 def _checked(row: Row, column: str, value: object) -> str:
@@ -237,7 +232,7 @@ def _checked(row: Row, column: str, value: object) -> str:
         raise TaskError(f"{row.where}: column {column!r} {error}") from None
 
 
-def _cell(row: Row, column: str) -> object:
+def column_of(row: Row, column: str) -> object:
     """A column by its name or, where there is none of that name, by its dotted path into nested ones."""
     value = row.cells[column] if column in row.cells else _nested(row, column)
     if value is _MISSING:

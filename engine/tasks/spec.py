@@ -134,10 +134,6 @@ class TaskSpec(SpecTable):
             raise ValueError("fixed is of one user prompt, and a program names several here: leave it out")
         if self.fixed and self.role != "source":
             raise ValueError("fixed is of user prompts that are optimized: it is for a source task")
-        if self.fixed and self.prompts:
-            raise ValueError(
-                "fixed is a part of one user prompt: of named prompts leave one that is to stay out of them"
-            )
         if len({self.user_prompt, *self.user_prompts}) <= len(self.user_prompts):
             raise ValueError("user_prompts are further ones beside user_prompt: a prompt is there twice")
         if self.role != "guard" and self.tolerance is not None:
