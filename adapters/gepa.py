@@ -40,16 +40,13 @@ class Adapter(DefaultAdapter):  # type: ignore[misc, unused-ignore] # GEPA is no
 
     def evaluate(self, batch: list[Any], candidate: Candidate, capture_traces: bool = False) -> Any:  # noqa: ANN401
         """One candidate on a batch."""
-        (result,) = self._evaluated([(candidate, batch)])
+        (result,) = self.batch_evaluate([(candidate, batch)])
         if not capture_traces:
             result.trajectories = None
         return result
 
     def batch_evaluate(self, items: list[tuple[Candidate, list[Any]]]) -> list[Any]:
         """All candidates on their batches, handed over as one."""
-        return self._evaluated(items)
-
-    def _evaluated(self, items: Sequence[tuple[Candidate, list[Any]]]) -> list[Any]:
         chats = []
         for candidate, batch in items:
             system = next(iter(candidate.values()))

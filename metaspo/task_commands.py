@@ -148,19 +148,17 @@ def _print_missing(states: Sequence[TaskState], folder: Path | None) -> None:
     missing = [state for state in states if state.missing]
     if folder is not None:
         for state in missing:
-            _say(f"missing: {state.task.name}: {', '.join(state.missing)} in {folder}")
+            err.print(f"missing: {state.task.name}: {', '.join(state.missing)} in {folder}")
         for state in states:
             for fault in state.faults:
-                _say(f"cannot be used: {fault}")
+                err.print(f"cannot be used: {fault}")
     if not missing:
         return
     _print_places(missing)
     if folder is None:
-        _say(f"No data folder: give --data DIR, or set {DATA_VARIABLE} or `data` in a config. It holds, for example,")
-        _say(f'  {missing[0].task.file("train")} with lines like {{"question": …, "answer": …}}')
+        err.print(
+            f"No data folder: give --data DIR, or set {DATA_VARIABLE} or `data` in a config. It holds, for example,"
+        )
+        err.print(f'  {missing[0].task.file("train")} with lines like {{"question": …, "answer": …}}')
     installed = "" if find_spec("datasets") else f" ({INSTALL})"
-    _say(f'With data = "{HUB}", or no folder named at all, a run reads them from Hugging Face{installed}.')
-
-
-def _say(line: str) -> None:
-    err.print(line)
+    err.print(f'With data = "{HUB}", or no folder named at all, a run reads them from Hugging Face{installed}.')

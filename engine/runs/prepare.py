@@ -105,24 +105,18 @@ def prepare(
         ConfigError: for a config that cannot be used, with file and key, or that starts from a run without a result.
         TaskError: for data that cannot be used, with file and line.
     """
-    beside, source = Path(), "config"
-    if isinstance(config, Path | str):
-        beside, source = Path(config).parent, str(config)
-        config = load_config(Path(config), overrides=overrides)
-    elif isinstance(config, Mapping):
-        config = parse_config(with_overrides(config, overrides or {}), base_dir=data_folder or beside)
-    elif overrides:
-        config = parse_config(with_overrides(config.model_dump(exclude_unset=True), overrides))
-    runs = (folder or project_folder(beside)) / Path(config.runs or RunConfig.model_fields["runs"].default).expanduser()
+    beside, source = (Path(config).parent, str(config)) if isinstance(config, Path | str) else (Path(), "config")
+    folder, data = folder or project_folder(beside), data_folder or beside
+    config = _read(config, overrides or {}, base_dir=data)
+    runs = folder / Path(config.runs or RunConfig.model_fields["runs"].default).expanduser()
     config, start = with_start(config, base=runs, source=source)
     notices: list[Notice] = []
-    data = data_folder or beside
     tasks = load_tasks(config.tasks, base_dir=data, seed=config.seed, notify=notices.append, reader=reader)
     check_config(config, source=source)
     return Prepared(
         config=config,
         tasks=tasks,
-        folder=folder or project_folder(beside),
+        folder=folder,
         beside=beside,
         data=data,
         notices=tuple(notices),
@@ -130,3 +124,11 @@ def prepare(
         source=source,
         overrides=overrides or {},
     )
+
+
+def _read(config: ConfigLike, overrides: Mapping[str, Any], *, base_dir: Path) -> RunConfig:
+    if isinstance(config, Path | str):
+        return load_config(Path(config), overrides=overrides)
+    if isinstance(config, Mapping):
+        return parse_config(with_overrides(config, overrides), base_dir=base_dir)
+    return parse_config(with_overrides(config.model_dump(exclude_unset=True), overrides)) if overrides else config

@@ -20,7 +20,6 @@ from metaspo.engine.config.calls import inner_proposer, outer_proposer
 from metaspo.engine.config.models import OPTIMIZER_TEMPERATURE, model_of
 from metaspo.engine.config.schema import BudgetTable
 from metaspo.engine.config.token_counter import open_counter
-from metaspo.engine.journal.events import Spent
 from metaspo.engine.journal.journal import FileJournal, Journal, MemoryJournal
 from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.journal.view import RunView, WatchedJournal
@@ -128,9 +127,9 @@ async def open_session(
         view = sessions_before(directory, journal, capped=capped) if directory else RunView()
         number, earlier = view.sessions + 1, view.spent
         watched = WatchedJournal(journal, observer.warn, view=view)
-        context = make_context(
-            prepared, gateway, names, journal=watched, observer=observer, name=name, earlier=earlier, purse=purse
-        )
+        if purse is None:
+            purse = Purse(prepared.config.budget.caps, spent=earlier.of_budget, unanswered=unanswered(earlier))
+        context = make_context(prepared, gateway, names, journal=watched, observer=observer, name=name, purse=purse)
         account = context.account
         live = LiveObserver(observer, directory, gateway, account) if directory else None
         if directory:
@@ -154,14 +153,10 @@ def make_context(
     journal: Journal,
     observer: Observer,
     name: str,
-    earlier: Spent | None = None,
     purse: Purse | None = None,
 ) -> RunContext:
-    """What the steps of one run share; `earlier` is what its earlier sessions spent, `purse` that of its command."""
+    """What the steps of one run share; `purse` is what is left to it or its command, all of its budget if left out."""
     config = prepared.config
-    if purse is None:
-        before = earlier or Spent()
-        purse = Purse(config.budget.caps, spent=before.of_budget, unanswered=unanswered(before))
     optimizer, judge, turn = config.optimizer, config.judge, names.turn
     clock = asyncio.get_running_loop().time  # lanes announce from callbacks, where anyio knows no event loop
     started = clock()
@@ -183,7 +178,7 @@ def make_context(
         ),
         judge=model_of(judge, lane=names.judge, turn=turn) if judge else None,
         gateway=gateway,
-        account=Account(name, announce=announce, purse=purse, remembers=True),
+        account=Account(name, announce=announce, purse=purse or Purse(config.budget.caps), remembers=True),
         journal=journal,
         observer=observer,
         started=started,
