@@ -7,7 +7,6 @@ It holds `cache.db`, an SQLite database with the tables of diskcache. Two number
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from metaspo.cache.base import StoreError
@@ -102,20 +101,20 @@ def check(folder: Path, *, salvage: bool = False) -> None:
             f"{folder / FILE} is cut short to nothing: restore it from a snapshot, or name another folder."
         )
     with closing(_connect(folder, write=False, salvage=salvage, busy_timeout=BUSY_TIMEOUT)) as connection:
-        marks = _read_marks(connection, salvage=salvage)
-    if marks.application_id != _APPLICATION_ID:
+        application_id, version, settings = _read_marks(connection, salvage=salvage)
+    if application_id != _APPLICATION_ID:
         raise StoreError(f"{folder / FILE} is another program's database: name a folder of the cache's own.")
-    if marks.user_version > PLACES:
+    if version > PLACES:
         raise StoreError(
-            f"The cache in {folder} has format {marks.user_version}, this metaspo reads format {PLACES}: "
+            f"The cache in {folder} has format {version}, this metaspo reads format {PLACES}: "
             "update metaspo, or name another folder."
         )
-    if marks.user_version < FORMAT:
+    if version < FORMAT:
         raise StoreError(
-            f"The cache in {folder} has the old format {marks.user_version}, this metaspo reads format {FORMAT}: "
+            f"The cache in {folder} has the old format {version}, this metaspo reads format {FORMAT}: "
             "export it with the version that wrote it and import that into a new folder."
         )
-    unknown = marks.settings - SETTINGS.keys() - _COUNTERS
+    unknown = settings - SETTINGS.keys() - _COUNTERS
     if unknown:
         raise StoreError(f"The cache in {folder} has foreign settings ({sorted(unknown)[0]}): name another folder.")
 
@@ -140,17 +139,13 @@ def _empty_database() -> bytes:
         return connection.serialize()
 
 
-@dataclass(frozen=True, slots=True)
-class _Marks:
-    application_id: int
-    user_version: int
-    settings: frozenset[str]
+def _read_marks(connection: sqlite3.Connection, *, salvage: bool) -> tuple[int, int, set[str]]:
+    """What says that it is a metaspo cache, of which format, and the names of its settings.
 
-
-def _read_marks(connection: sqlite3.Connection, *, salvage: bool) -> _Marks:
-    """`salvage`: without settings that cannot be read, the rows are still worth something."""
+    `salvage`: without settings that cannot be read, the rows are still worth something.
+    """
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (user_version,) = connection.execute("PRAGMA user_version").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     try:
         names = connection.execute("SELECT key FROM Settings NOT INDEXED").fetchall() if "Settings" in tables else ()
@@ -158,4 +153,4 @@ def _read_marks(connection: sqlite3.Connection, *, salvage: bool) -> _Marks:
         if not salvage:
             raise
         names = ()
-    return _Marks(application_id, user_version, frozenset(name for (name,) in names))
+    return application_id, version, {name for (name,) in names}
