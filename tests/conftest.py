@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import plain_environment  # noqa: F401 - first
 import pytest
-from chat_server import ChatServer
-from command_line import write_project
 from hypothesis import settings
 
 from metaspo.backends.loops.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:
+    from chat_server import ChatServer
     from real_redis import RealRedis
 
 # Files that run whole sessions of the engine, processes or simulations, or read all data or long texts: `make check`
@@ -153,15 +152,19 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest) -> Iterator[ChatServer]:
+def server(request: pytest.FixtureRequest) -> "Iterator[ChatServer]":
     """A server that answers as the module's `WORLD` does."""
+    from chat_server import ChatServer  # which takes as long to import as all else here
+
     with ChatServer(request.module.WORLD.answer) as running:
         yield running
 
 
 @pytest.fixture
-def project(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, server: "ChatServer", monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a config `run.toml`; commands run there."""
+    from command_line import write_project
+
     write_project(tmp_path, server.url)
     monkeypatch.chdir(tmp_path)
     return tmp_path
