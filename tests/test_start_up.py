@@ -124,6 +124,18 @@ def test_a_run_imports_neither_studies_nor_clusters_nor_a_web_server(tmp_path: P
     assert [name for name in modules if name.startswith(spared)] == []
 
 
+def test_a_verdict_imports_nothing_of_scipy_but_its_functions(tmp_path: Path) -> None:
+    """A run ends with some, and the rest of scipy takes longer to import than a small run does."""
+    code = """
+from metaspo.engine.statistics.crossed import Part
+from metaspo.engine.statistics.student import two_sided
+assert 0.3 < two_sided(1.0, [Part(1.0, 3)]) < 0.4, two_sided(1.0, [Part(1.0, 3)])
+"""
+    modules = modules_of(code, tmp_path)
+    assert "scipy.special" in modules
+    assert {"scipy.optimize", "scipy.sparse", "scipy.stats"} & modules == set()
+
+
 @pytest.mark.parametrize("package", LATE)
 def test_no_name_that_is_handed_on_late_is_a_module_of_its_package(package: str) -> None:
     """Whichever was imported first would stand there."""

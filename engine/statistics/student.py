@@ -7,6 +7,7 @@ from metaspo.engine.statistics.crossed import Part
 from metaspo.engine.statistics.interval import TAIL
 
 CERTAIN = 1e-15  # tails below it are not told apart
+HALVINGS = 45  # of the logarithms of tails, to a relative 1e-12
 NOTHING = 1e-18  # a variance below it is rounding
 
 
@@ -32,12 +33,14 @@ def quantile(parts: Sequence[Part], tail: float = TAIL) -> float:
 
 def two_sided(difference: float, parts: Sequence[Part]) -> float:
     """The p of a difference: twice the tail whose `quantile` it reaches. Below 5% where 0 is outside the interval."""
-    from scipy.optimize import brentq
-
     reached = abs(difference) / sqrt(total(parts))
     if quantile(parts, CERTAIN) <= reached:
         return 2 * CERTAIN
-    return 2 * exp(brentq(lambda tail: quantile(parts, exp(tail)) - reached, log(CERTAIN), log(0.5)))
+    low, high = log(CERTAIN), log(0.5)
+    for _ in range(HALVINGS):  # no root finder of scipy: it takes longer to import than all of a small run
+        middle = (low + high) / 2
+        low, high = (middle, high) if quantile(parts, exp(middle)) > reached else (low, middle)
+    return 2 * exp(high)
 
 
 def combined(a: Part, b: Part) -> Part:
