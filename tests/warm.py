@@ -17,8 +17,11 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
+
+CALLS_AND_FIGURES = ("aiohttp", "numpy", "scipy.special", "structlog")  # are imported where they are used
 
 
 class Process:
@@ -88,7 +91,12 @@ def start(arguments: list[str], *, folder: Path, environment: Mapping[str, str])
 def _waiting() -> socket.socket:
     """The way to the process that the others are forked from."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    process = subprocess.Popen([sys.executable, __file__], stdin=there.fileno(), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, __file__],
+        stdin=there.fileno(),
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a process with threads should not fork
+    )
     there.close()
 
     def end() -> None:
@@ -103,6 +111,8 @@ def _fork_for_ever() -> None:
     from metaspo.late_commands import import_all
 
     import_all()  # which is what takes long
+    for library in CALLS_AND_FIGURES:
+        import_module(library)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a shell's Ctrl-C ends the tests, and they end this
     orders = socket.socket(fileno=0)
