@@ -183,12 +183,14 @@ def test_a_spoilt_run_directory(project: Path) -> None:
     spoilt = project / ".metaspo" / "runs" / "old"
     spoilt.mkdir(parents=True)
     (spoilt / "config.json").write_text("{}", encoding="utf-8")
-    (spoilt / "summary.json").write_text("{half", encoding="utf-8")
-    for command in (["show", "old"], ["show", "old", "--json"]):
-        mistake(here(*command), "summary.json")
-    for command in (["runs"], ["runs", "--json"]):
-        listed = here(*command)
-        assert (listed.code, "summary.json" in listed.out) == (0, True), "it hides no other"
+    (spoilt / "journal.jsonl").write_text('{"event": "start", "address": ""}\n', encoding="utf-8")
+    for text in ("{half", '{"all_sessions": [1]}', '{"all_sessions": {"sessions": "many"}}'):
+        (spoilt / "summary.json").write_text(text, encoding="utf-8")
+        for command in (["show", "old"], ["show", "old", "--json"]):
+            mistake(here(*command), "summary.json")
+        for command in (["runs"], ["runs", "--json"]):
+            listed = here(*command)
+            assert (listed.code, "summary.json" in listed.out) == (0, True), "it hides no other"
 
 
 @pytest.mark.parametrize("command", [["bench", "live", "foo"], ["bench", "order", "--url", "foo"]])

@@ -213,16 +213,27 @@ def test_what_needs_a_finished_run_takes_the_latest_that_has_finished(project: P
 
 def test_a_run_that_cannot_be_read_says_why_and_hides_no_other(project: Path, server: ChatServer) -> None:
     assert here("optimize", "run.toml", "--quiet").code == 0
-    for name, text in (("torn", "{"), ("list", "[]"), ("words", "\xff")):
+    spoilt = {
+        "torn": "{",
+        "list": "[]",
+        "words": "\xff",
+        "judge": '{"judge": 0.5}',
+        "base": '{"base": [1]}',
+        "tasks": '{"tasks": ["a"]}',
+        "weight": '{"tasks": [{"name": "a", "weight": 0}]}',
+        "name": '{"name": [1]}',
+    }
+    for name, text in spoilt.items():
         (project / ".metaspo/runs" / name).mkdir()
         (project / ".metaspo/runs" / name / "config.json").write_text(text, encoding="latin-1")
     listed = here("runs", "--json")
     lines = {run["name"]: run["line"] for run in listed.data}
     assert listed.code == 0
-    assert sorted(line["state"] for line in lines.values()) == ["finished", *["unreadable"] * 3]
-    assert "config.json: cannot be read" in lines["torn"]["unreadable"]
+    assert sorted(line["state"] for line in lines.values()) == ["finished", *["unreadable"] * len(spoilt)]
+    assert all("config.json: cannot be read" in lines[name]["unreadable"] for name in spoilt)
     assert "unreadable" in here("runs").out
     assert here("runs", "diff", "torn", "list").code == 2
+    assert [here(command, "judge").code for command in ("show", "report", "answers")] == [2] * 3
 
 
 def test_two_runs_are_set_side_by_side_in_the_folder_that_is_named_on_either_side(

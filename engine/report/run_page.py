@@ -56,8 +56,10 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
     """
     result, data = load_result(run), run_data(run)
     config = data["config"]
-    written = {task["name"]: task["user_prompt"] or "" for task in config["tasks"]}  # "" where it was left out
-    first = {"": config["system_prompt"], **written, **result.first_user_prompts}
+    written = {
+        task["name"]: task.get("user_prompt") or "" for task in config.get("tasks", ())
+    }  # "" where it was left out
+    first = {"": config.get("system_prompt") or "", **written, **result.first_user_prompts}
     history = RunView.of(StoredJournal(run.journal), texts=True).history
     if not (points := history.points(weights_of(config))):
         raise RunDirectoryError(
@@ -76,7 +78,7 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
         Section(title="Every proposal", entries=tuple(map(_entry, proposals))),
         _made_of(run, result, config),
     ]
-    models = " / ".join(table["model"] for role in ROLES if (table := config.get(role)))
+    models = " / ".join(table.get("model", "") for role in ROLES if (table := config.get(role)))
     return render_page(
         f"Run {run.name}",
         lead=(
@@ -201,9 +203,9 @@ def _made_of(run: RunDirectory, result: RunResult, config: Mapping[str, Any]) ->
     facts = (
         ("run", run.name),
         ("date", f"{finished_at(run):%Y-%m-%d %H:%M} UTC"),
-        ("base model", config["base"]["model"]),
-        ("optimizer", optimizer["model"] if optimizer else "none"),
-        *((("judge", judge["model"]),) if judge else ()),
+        ("base model", (config.get("base") or {}).get("model", "")),
+        ("optimizer", optimizer.get("model", "") if optimizer else "none"),
+        *((("judge", judge.get("model", "")),) if judge else ()),
         ("seed", str(result.seed)),
         ("system prompts", result.strategies["outer"]),
         ("user prompts", result.strategies["inner"]),

@@ -1,6 +1,7 @@
 """What a run's directory says of the run, as plain data and as records."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -37,6 +38,54 @@ class _Result:
     tests: list[Data] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    """What is read of a model's table."""
+
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """And of a task's."""
+
+    name: str
+    role: str = ""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    user_prompt: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Config:
+    """What is read of a config without it being checked as a run's: an older version may have written it."""
+
+    name: str | None = None
+    base: _Model | None = None
+    optimizer: _Model | None = None
+    judge: _Model | None = None
+    system_prompt: str | None = None
+    iterations: int = 0
+    tasks: list[_Task] = field(default_factory=list)
+    budget: Data = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sessions:
+    """How many there were."""
+
+    sessions: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Summary:
+    """What is read of a summary before all of it is."""
+
+    all_sessions: _Sessions = field(default_factory=_Sessions)
+
+
+READ: Mapping[Part, type] = {"config": _Config, "result": _Result, "summary": _Summary}
+
+
 @cache
 def _adapter(kind: type[T]) -> TypeAdapter[T]:
     return TypeAdapter(kind)
@@ -48,8 +97,8 @@ def read_json(run: RunDirectory, *, part: Part) -> Data:
     if not path.is_file():
         return {}
     data = read_table(path)
-    if part == "result":
-        _check_result(data, path)
+    if part in READ:
+        _check(data, READ[part], path)
     return data
 
 
@@ -64,10 +113,10 @@ def read_table(path: Path) -> Data:
     return data
 
 
-def _check_result(data: Data, path: Path) -> None:
-    """Raises `RunDirectoryError` where what every version wrote is not there."""
+def _check(data: Data, kind: type, path: Path) -> None:
+    """Raises `RunDirectoryError` where what others read is not there, or another thing is."""
     try:
-        _adapter(_Result).validate_python(data)
+        _adapter(kind).validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

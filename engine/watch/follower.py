@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
-
+from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.journal.journal import event_in, read_lines
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.stored import read_json
 
 Data = dict[str, Any]
 
@@ -39,10 +39,9 @@ class Follower:
         try:
             changed = path.stat().st_mtime_ns
             if self._parts.get(path, (0, {}))[0] != changed:
-                data: object = orjson.loads(path.read_bytes())
-                self._parts[path] = (changed, data if isinstance(data, dict) else {})
+                self._parts[path] = (changed, read_json(self.run, part=name))
             return self._parts[path][1]
-        except (OSError, orjson.JSONDecodeError):
+        except (OSError, RunDirectoryError):
             return {}
 
 
