@@ -245,16 +245,21 @@ class Conduct:
     ) -> None:
         """A server refuses a call, and says how long to wait, or does not. One that is too full says nothing of others
         that are up."""
-        rates, servers = self._lanes[lane].rates, self._lanes[lane].servers
+        rates = self._lanes[lane].rates
         if code in FATAL_CODES:
             self._lanes[lane].judged_at = now
             self._lanes[lane].judges[key].add(name)
-        if status == 503 and not any(self._server(each).health == "up" for each in servers - {name}):
-            rates.overload(now, seconds)
+        if status == 503:
+            rates.overload(now, seconds, alone=not self._has_another(lane, name))
         elif status == 429 and code != "insufficient_quota":
             rates.hold(now, seconds)
             if code == "slow_down":
                 rates.slow_down(now, self._gateway.statistics().lanes[lane])
+
+    def _has_another(self, lane: str, name: str) -> bool:
+        """Whether another server of the lane is up, which may not have been asked anything yet."""
+        names = {endpoint.name for endpoint in self._gateway.statistics().lanes[lane].endpoints}
+        return any(self._server(other).health == "up" for other in names - {name})
 
     def bill(self, cost: Cost) -> None:
         """A server has worked: what was set aside must cover it, and be announced."""

@@ -64,10 +64,10 @@ class Rates:
         if self._ramp is None or now - self._ramp[0] >= COOL_DOWN:
             self._ramp, self._since_ramp = (now, max(said.requests_in_minute, 1) / MINUTE * RAMP_CUT), 0
 
-    def overload(self, now: float, seconds: float | None) -> None:
-        """A server wants fewer calls at once."""
+    def overload(self, now: float, seconds: float | None, *, alone: bool) -> None:
+        """A server wants fewer calls at once; `alone`: no other one is up that may take them."""
         self._refusals.append((now, seconds or 0.0))
-        if self._cuts and self._limit is not None:
+        if alone and self._cuts and self._limit is not None:
             self._overloads.append(now)
 
     def change(self, event: ConcurrencyChanged) -> None:
