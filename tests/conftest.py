@@ -170,6 +170,15 @@ def project(tmp_path: Path, server: "ChatServer", monkeypatch: pytest.MonkeyPatc
     return tmp_path
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty pictures, for tests that do not look at them: to draw one takes as long as a small run."""
+    for module in ("page", "study_page"):
+        monkeypatch.setattr(
+            f"metaspo.engine.report.{module}.draw", lambda *_: b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+        )
+
+
 @pytest.fixture(scope="module")
 def redis_process(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[RealRedis]":
     """A Redis or Valkey server for all of a module's tests."""

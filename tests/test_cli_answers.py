@@ -57,6 +57,7 @@ def test_every_answer_is_graded_as_the_run_graded_it(finished: Path, server: Cha
             assert malformed == rows[task["task"], stage]["malformed"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_grade_that_the_run_did_not_give_is_told(finished: Path) -> None:
     """The metric, or how answers are read, is another one than then: the page and the result would contradict."""
     assert answers()["changed"] == ""
@@ -143,6 +144,7 @@ def test_the_answers_are_found_from_another_folder(finished: Path, monkeypatch: 
     assert answers(str(run))["missing"] == ""
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_a_model_wrote_is_text_on_the_terminal_and_on_the_page(finished: Path) -> None:
     shown = here("answers", "--all")  # which looks for control characters
     assert "[red]yes[/red]" in shown.out
@@ -154,6 +156,7 @@ def test_what_a_model_wrote_is_text_on_the_terminal_and_on_the_page(finished: Pa
     assert text.count("<script") == 1, "the one of the copy buttons"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_goes_on_shows_the_best_so_far(project: Path, server: ChatServer) -> None:
     running = run_into(project, server, calls=80)
     found = answers()

@@ -127,6 +127,7 @@ def test_a_comparison_whose_pictures_cannot_be_drawn_asks_nothing(
     assert server.calls == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_cells_that_need_the_fewest_calls_begin_first(project: Path, server: ChatServer) -> None:
     """Results keep the order of the grid."""
     text = 'config = "run.toml"\nparallel = 1\nmethods = ["metaspo", "default", "file:mine.txt"]\n'
@@ -173,6 +174,7 @@ def test_a_fixed_prompt_has_the_score_that_evaluating_it_gives(compared: Compare
     assert scores(compared.data)["file:mine.txt"] == pytest.approx(100 * sum(targets) / len(targets), abs=0.01)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_method_has_the_score_that_its_own_run_gives(compared: Compared) -> None:
     found = []
     for seed in (1, 2):
@@ -181,6 +183,7 @@ def test_a_method_has_the_score_that_its_own_run_gives(compared: Compared) -> No
     assert scores(compared.data)["metaspo"] == pytest.approx(100 * sum(found) / len(found), abs=0.01)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("metric", rest_is_slow(["macro-f1", "accuracy"]))
 def test_a_run_and_a_comparison_say_the_same_of_the_same_answers(project: Path, metric: str) -> None:
     """Difference, intervals and p; with a question that stands twice in a test file, and tasks of unequal weight."""
@@ -203,6 +206,7 @@ def test_a_run_and_a_comparison_say_the_same_of_the_same_answers(project: Path, 
     assert (before, after) == (round(100 * gain["before"], 2), round(100 * gain["after"], 2))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_run_again_it_asks_nothing_and_says_the_same(compared: Compared) -> None:
     asked = compared.server.answered.total()
     again = here("compare", "grid.toml", "--quiet", "--json").data["tables"]
@@ -221,6 +225,7 @@ def test_target_tasks_without_train_examples_are_told_before_anything_is_asked(
     assert not server.answered
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_prompt_is_generalized_and_adapted_beside_the_default_one(project: Path) -> None:
     text = (project / "run.toml").read_text(encoding="utf-8")
     with_train = text.replace('test = "unseen.test.jsonl"', 'train = "unseen.train.jsonl"\ntest = "unseen.test.jsonl"')
@@ -232,6 +237,7 @@ def test_a_prompt_is_generalized_and_adapted_beside_the_default_one(project: Pat
     assert {row["method"].partition(":")[0] for row in data["tables"]["adapt"]} == {"default", "file"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_prompt_is_transferred_to_another_model(project: Path) -> None:
     other = (project / "run.toml").read_text(encoding="utf-8").replace('model = "answerer"', 'model = "other"')
     (project / "other.toml").write_text(other, encoding="utf-8")
@@ -239,6 +245,7 @@ def test_a_prompt_is_transferred_to_another_model(project: Path) -> None:
     assert all(row["other, 64 tokens"] is not None for row in data["tables"]["transfer"])
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("over", "methods"),
     rest_is_slow(
@@ -257,6 +264,7 @@ def test_ablations_put_their_variants_side_by_side(project: Path, over: str, met
     assert ("source-tasks" in data["tables"]) == (over == "tasks")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_ablation_leaves_out_what_nothing_would_be_seen_of(project: Path) -> None:
     """It says so; nobody named that method."""
     ended = here("ablate", "run.toml", "--over", "loops", "--quiet", "--json")
@@ -265,6 +273,7 @@ def test_an_ablation_leaves_out_what_nothing_would_be_seen_of(project: Path) -> 
     assert "note: run.toml: tasks: method 'no-outer-loop' writes user prompts only" in ended.err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_method_that_writes_user_prompts_only_is_scored_where_it_acts(project: Path, server: ChatServer) -> None:
     """With train examples of the target task it optimizes there; without any that is told before anything is asked."""
     (project / "user.toml").write_text(
@@ -297,6 +306,7 @@ def test_a_plan_asks_nothing(project: Path, server: ChatServer) -> None:
     assert not server.answered
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_plan_names_the_caps_that_all_cells_together_may_come_to(project: Path) -> None:
     plans = here("compare", "grid.toml", "--plan", "--json").data
     calls = sum(lane["calls"] for plan in plans for lane in plan["lanes"].values())
@@ -354,6 +364,7 @@ def test_a_mistake_in_a_grid_is_one_line(project: Path, text: str, told: str) ->
     assert told in ended.errors[0]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_cell_that_cannot_go_on_is_named_and_the_others_finish(project: Path, server: ChatServer) -> None:
     grid = (
         GRID + '\n[[method]]\nname = "capped"\nlike = "metaspo"\nset = { "budget.calls" = 5, "inner.failures" = 1 }\n'
@@ -379,6 +390,7 @@ def plans(*command: str) -> dict[str, dict[str, int]]:
     return {plan["name"]: plan["calls"] for plan in here(*command, "--plan", "--json").data}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_methods_whose_names_differ_by_signs_only_are_runs_of_their_own(project: Path) -> None:
     (project / "my prompt [1].txt").write_text("You are exact.\n", encoding="utf-8")
     methods = """
@@ -446,6 +458,7 @@ def test_a_plan_counts_what_is_done_with_the_prompts_exactly_where_nothing_is_le
     assert server.answered.total() == sum(planned) == spent[0]["answers"] == spent[0]["of them asked now"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_plan_is_an_upper_bound_of_inducing_and_adapting(project: Path, server: ChatServer) -> None:
     with_target_examples(project)
     grid = 'config = "run.toml"\nseeds = [1]\nmethods = ["default"]\n'
@@ -500,6 +513,7 @@ def test_adapting_by_a_search_that_asks_wants_an_optimizer_before_anything_is_as
     assert not server.answered
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_with_equal_calls_every_method_that_searches_makes_them_and_no_more(project: Path) -> None:
     """But for what no further prompt fits in; a fixed prompt searches nothing. Where they are too few, it is told."""
     data = here("compare", "grid.toml", "--equal-calls", "60", "--quiet", "--json").data
@@ -511,6 +525,7 @@ def test_with_equal_calls_every_method_that_searches_makes_them_and_no_more(proj
     assert "train_calls: the first prompts alone take" in few.errors[0]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("equal", [(), pytest.param(("--equal-calls", "90"), marks=pytest.mark.slow)])
 def test_budgets_that_differ_by_more_than_a_tenth_are_called_unequal(project: Path, equal: tuple[str, ...]) -> None:
     """Of what is printed beside each score: train calls, base calls, optimizer calls; of methods that search."""
@@ -528,6 +543,7 @@ def test_budgets_that_differ_by_more_than_a_tenth_are_called_unequal(project: Pa
         assert not equal or what != "train calls" or most <= 90
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("method", rest_is_slow(["metaspo", "gepa", "textgrad"]))
 def test_the_calls_of_a_method_are_those_that_it_makes_with_an_empty_cache(
     project: Path, server: ChatServer, method: str
@@ -565,6 +581,7 @@ def test_with_equal_calls_scores_are_those_of_as_many_base_calls_on_train_splits
     assert "Each method that searches had 60 train calls to work with." in said
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_overlap_and_repeated_questions_are_told_by_every_command_and_by_the_api(
     project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
