@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer
+from command_line import here
 from sizes import rest_is_slow
 
 LIMIT = 60.0
@@ -54,17 +55,17 @@ def test_it_ends_cleanly_when_told_to_and_what_was_answered_is_never_asked_again
     assert server.calls == 1
 
 
-def test_a_mistake_is_a_sentence(tmp_path: Path) -> None:
+def test_a_mistake_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "serve.toml").write_text('[[models]]\nmodel = "m"\nendpoints = ["http://127.0.0.1:9/v1"]\n')
+    monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = str(other.getsockname()[1])
         for arguments, word in (
-            (["none.toml"], b"none.toml"),
-            (["serve.toml", "--host", "192.0.2.1"], b"keys"),
-            (["serve.toml", "--port", taken], b"cannot be listened at"),
+            (["none.toml"], "none.toml"),
+            (["serve.toml", "--host", "192.0.2.1"], "keys"),
+            (["serve.toml", "--port", taken], "cannot be listened at"),
         ):
-            command = [sys.executable, "-m", "metaspo", "serve", *arguments]
-            run = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=LIMIT)
-            assert run.returncode == 2
-            assert word in run.stderr
-            assert len(run.stderr.splitlines()) == 1, "that it serves is not said before it does"
+            ended = here("serve", *arguments)
+            assert ended.code == 2
+            assert word in ended.err
+            assert len(ended.err.splitlines()) == 1, "that it serves is not said before it does"
