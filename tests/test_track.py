@@ -114,10 +114,11 @@ def test_a_tracker_that_cannot_write_is_said_once_and_stops_nothing(tmp_path: Pa
     assert ended.err.count("TensorBoard") == 1
 
 
-def test_what_a_tracker_needs_is_said_before_anything_is_asked(tmp_path: Path) -> None:
+def test_what_a_tracker_needs_is_said_before_anything_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with ChatServer(WORLD.answer) as server:
         tracked_project(tmp_path, server.url, track='tensorboard = "tb"')
-        ended = apart("optimize", "run.toml", "--set", 'runs=""', folder=tmp_path)
+        ended = here("optimize", "run.toml", "--set", 'runs=""')
         assert ended.code == 2
         assert "[track]" in ended.errors[0]
     assert not server.calls
