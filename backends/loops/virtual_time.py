@@ -105,14 +105,11 @@ class _JumpingSelector(selectors.DefaultSelector):
         self.own_descriptors = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        others = len(self.get_map()) > self.own_descriptors
-        if timeout is not None and timeout <= 0 and not others:
-            return []  # what threads and signals hand over is looked for at the next standstill
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
         threads = self._loop.threads_out()
-        sockets = self._loop.waits_for_sockets and others
+        sockets = self._loop.waits_for_sockets and len(self.get_map()) > self.own_descriptors
         wait = real_wait(threads=threads, sockets=sockets, timer=timeout is not None)
         if wait > 0:
             ready = super().select(wait)
