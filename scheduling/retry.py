@@ -13,7 +13,7 @@
 | Unreachable               | yes     | at once, elsewhere           | no              | rested         | -           |
 | RequestRejected           | no: the request fails |
 | FatalError                | no: the lane stops (WrongForm, where many programs ask: the request fails) |
-| NotHere                   | yes     | back-off                     | no              | -              | -           |
+| NotHere                   | yes     | back-off                     | no              | counts against | -           |
 
 NotHere is a FatalError of one of several replicas, while another one may answer. Where it, Overloaded or ServerFault is
 the first that a request meets, and a replica is up that has not refused it yet, that one is asked at once instead, and
@@ -158,7 +158,7 @@ def decide(
         case Unreachable():
             return Decision(then="again", endpoint="rest")
         case NotHere():
-            return Decision(then="again", wait=_wait(error, failures, rng))
+            return Decision(then="again", wait=_wait(error, failures, rng), spoke=True, endpoint="count")
         case ConnectionLost(before_answer=True) if quick_retries < QUICK_RETRIES:
             return Decision(then="again", quick=True)
         case HalfAnswer():

@@ -153,6 +153,29 @@ def test_the_last_that_is_up_and_refuses_stops_nothing_while_others_may_come_bac
         assert rig.happen("fail 1 denied", 0) == ("" if answers else "1 LaneStopped")
 
 
+def from_second(second: float, error: BackendError) -> Callable[[Request | None], None]:
+    def refuse(request: Request | None = None) -> None:
+        if now() >= second:
+            raise error
+
+    return refuse
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("kind", ["denied", "unknown"])
+async def test_while_others_may_come_back_one_that_refuses_everything_is_asked_at_its_trials_alone(kind: str) -> None:
+    """And no longer by the whole queue, over and over: its provider would take that for an attack."""
+    bad, gone = Server("bad"), Server("gone")
+    bad.plan, gone.plan = from_second(20, ERRORS[kind]), from_second(10, ERRORS["gone"])
+    gone.probe_plan = lambda: gone.plan(ask(0))
+    settings = LaneSettings(concurrency=8, patience=600)
+    requests = [ask(number, system=f"prefix {number % 8}") for number in range(1000)]
+    async with Gateway([Lane("lane", [bad, gone], settings)], store=MemoryStore()) as gateway:
+        with pytest.raises(RunStopped):
+            await gateway.complete_many(requests, lane="lane")
+    assert sum(at >= 20 for _, at in bad.calls) <= 8 + 600 / 30 + 10
+
+
 @pytest.mark.parametrize(
     ("kind", "others", "rests"),
     [

@@ -110,9 +110,9 @@ def test_what_a_replica_refuses_first_is_asked_at_another_at_once_and_nothing_el
 
 
 def test_what_a_person_has_to_mend_at_one_replica_is_waited_out() -> None:
-    """Where no other one is up; it is no attempt of the request's, and nobody need go slower."""
+    """Where no other one is up; it is no attempt of the request's, and nobody need go slower: the replica rests."""
     decision = verdict(NotHere("x"), failures=2)
-    assert decision == Decision(then="again", wait=back_off(2, random.Random(0)))
+    assert decision == Decision(then="again", wait=back_off(2, random.Random(0)), spoke=True, endpoint="count")
 
 
 def test_refusals_for_the_rate_use_no_attempt_and_cut() -> None:
