@@ -9,7 +9,7 @@ from scheduling_world import Server, ask, now
 from sizes import rest_is_slow
 from test_scheduling_lane_state import ERRORS, Rig
 
-from metaspo.backends import BackendError, Completion, Request
+from metaspo.backends import BackendError, Completion, Request, RequestRejected, UnknownModel, WrongForm
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import (
     EndpointDown,
@@ -18,6 +18,7 @@ from metaspo.scheduling import (
     Gateway,
     Lane,
     LaneSettings,
+    LaneStopped,
     RunStopped,
 )
 from metaspo.scheduling.lanes.endpoints import Health
@@ -174,6 +175,26 @@ async def test_while_others_may_come_back_one_that_refuses_everything_is_asked_a
         with pytest.raises(RunStopped):
             await gateway.complete_many(requests, lane="lane")
     assert sum(at >= 20 for _, at in bad.calls) <= 8 + 600 / 30 + 10
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("error", [UnknownModel("no such model"), WrongForm("no system role")])
+async def test_what_one_of_many_programs_asks_in_vain_is_told_at_once_whoever_else_may_come_back(
+    error: BackendError,
+) -> None:
+    """It is the request that is at fault; others are waited for where a whole run asks the same."""
+    good, gone = Server("good"), Server("gone")
+    gone.plan = from_second(10, ERRORS["gone"])
+    gone.probe_plan = lambda: gone.plan(ask(0))
+    requests = [ask(number, system=f"prefix {number}") for number in range(32)]
+    lanes = [Lane("lane", [good, gone], LaneSettings(concurrency=2))]
+    async with Gateway(lanes, store=MemoryStore(), many_programs=True) as gateway:
+        await gateway.complete_many(requests, lane="lane")
+        began, good.plan = now(), refuse_with(error)
+        assert {each.health: each.answered > 0 for each in gateway.statistics().lanes["lane"].endpoints}["down"]
+        with pytest.raises((LaneStopped, RequestRejected)):
+            await gateway.complete(ask(99), lane="lane")
+        assert now() == began
 
 
 @pytest.mark.parametrize(

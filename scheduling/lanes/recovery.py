@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from math import inf
 
-from metaspo.backends import BackendError, FatalError, TransientError, Unreachable
+from metaspo.backends import BackendError, FatalError, TransientError, UnknownModel, Unreachable, WrongForm
 from metaspo.scheduling import events, retry
 from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.lanes.doubt import Doubt, given_up
@@ -65,11 +65,16 @@ class Recovery:
         self.patience.heard = self.patience.heard or not isinstance(error, Unreachable)
 
     def meant_by(self, error: BaseException, call: Call) -> BaseException:
-        """What a failure is where there are several replicas: what one says of itself need not hold for the others."""
+        """What a failure is where there are several replicas: what one says of itself need not hold for the others.
+
+        Where many programs ask, the model and the form are of one request, for which no replica is waited for.
+        """
         if not isinstance(error, FatalError):
             return error
         closed = [*call.flight.closed_at(), call.endpoint]
-        return retry.NotHere(describe(error)) if self._endpoints.may_answer(closed) else error
+        of_request = not self.verdicts.final and isinstance(error, UnknownModel | WrongForm)
+        elsewhere = self._endpoints.another(closed) if of_request else self._endpoints.may_answer(closed)
+        return retry.NotHere(describe(error)) if elsewhere else error
 
     def decide(self, call: Call, error: TransientError, now: float) -> retry.Decision:
         """What the table says of a failure."""
