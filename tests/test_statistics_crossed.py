@@ -63,6 +63,10 @@ def test_one_part_is_students_test(freedom: int, reached: float) -> None:
     assert two_sided(reached, [Part(1.0, freedom)]) == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_difference_that_is_no_number_is_evidence_of_nothing() -> None:
+    assert two_sided(float("nan"), [Part(1.0, 5)]) == pytest.approx(1.0)
+
+
 def test_two_parts_lie_between_the_two_and_go_by_the_larger() -> None:
     few, many = Part(1.0, 2), Part(1.0, 500)
     assert student.ppf(0.975, 500) < quantile([few, many]) < student.ppf(0.975, 2)

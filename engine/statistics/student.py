@@ -39,7 +39,7 @@ def two_sided(difference: float, parts: Sequence[Part]) -> float:
     low, high = log(CERTAIN), log(0.5)
     for _ in range(HALVINGS):  # no root finder of scipy: it takes longer to import than all of a small run
         middle = (low + high) / 2
-        low, high = (middle, high) if quantile(parts, exp(middle)) > reached else (low, middle)
+        low, high = (low, middle) if quantile(parts, exp(middle)) <= reached else (middle, high)
     return 2 * exp(high)
 
 
