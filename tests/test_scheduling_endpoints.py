@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from math import inf
+from math import ceil, inf
 
 import pytest
 from hypothesis import given, settings
@@ -76,6 +76,34 @@ def test_no_replica_gets_more_than_its_share(count: int, prefixes: list[int]) ->
         assert endpoint is not None
         endpoint.in_flight += 1
         assert endpoint.in_flight <= LOAD_BOUND * number / count + 1
+
+
+def test_replicas_are_evenly_busy_where_all_requests_have_one_prefix() -> None:
+    """The first in its order has a tenth more than its share, and the last one nearly its share."""
+    for count in (3, 4, 16):
+        endpoints = Endpoints(servers(count))
+        for number in range(100 * count):
+            endpoint = endpoints.pick(ask(number, system="one"))
+            assert endpoint is not None
+            endpoint.in_flight += 1
+        loads = [endpoint.in_flight for endpoint in endpoints._order("one")]
+        assert loads[0] == max(loads) <= 111
+        assert min(loads) >= 80
+
+
+@settings(deadline=None)
+@given(st.integers(2, 16), st.lists(st.integers(1, 12), max_size=40))
+def test_prefixes_that_come_by_turns_go_to_the_first_in_their_order_that_has_room(count: int, turns: list[int]) -> None:
+    """However full the others are: nothing is computed anew to even them out."""
+    endpoints = Endpoints(servers(count))
+    for endpoint in endpoints.all:
+        endpoint.in_flight = 6
+    for number, prefix in enumerate(turn % 7 for turn, times in enumerate(turns) for _ in range(times)):
+        load = (sum(endpoint.in_flight for endpoint in endpoints.all) + 1) / count
+        order = endpoints._order(f"prefix {prefix}")
+        first = next(endpoint for endpoint in order if endpoint.in_flight < ceil(LOAD_BOUND * load))
+        assert endpoints.pick(ask(number, system=f"prefix {prefix}")) is first
+        first.in_flight += 1
 
 
 def test_a_prefix_stays_where_it_is() -> None:
