@@ -17,7 +17,8 @@
 
 NotHere is a FatalError of one of several replicas, while another one may answer. Where it, Overloaded or ServerFault is
 the first that a request meets, and a replica is up that has not refused it yet, that one is asked at once instead, and
-nothing else follows. Only once all have refused it may it be the request that fails, or the lane.
+nothing else follows, but that the last two hold the number of calls in flight. Only once all have refused it may it be
+the request that fails, or the lane.
 
 Of two waits it is the longer one. What uses an attempt waits no longer than the second time where its endpoint answers
 nearly all others: then it is the request that fails, and there is nobody to spare.
@@ -145,7 +146,8 @@ def decide(
     own = min(failures, 1) if alone else failures
     match error:
         case Overloaded() | ServerFault() | NotHere() if another and not failures:
-            return Decision(then="again", elsewhere=True)
+            full = not isinstance(error, NotHere)
+            return Decision(then="again", elsewhere=True, concurrency="hold" if full else "fine")
         case RequestRejected():
             return Decision(then="request")
         case FatalError():

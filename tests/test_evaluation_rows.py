@@ -244,3 +244,20 @@ def test_answers_of_which_nearly_none_is_in_the_form_asked_for_are_told_with_wha
     sentence = unreadable([row])
     assert sentence.startswith(told)
     assert ("chat template" in sentence) is bool(told)
+
+
+@pytest.mark.parametrize(
+    ("malformed", "broken", "told"),
+    [(10, 10, ""), (10, 9, "1 of 1 answers are"), (9, 1, ""), (10, 5, "5 of 5 answers are"), (9, 5, "")],
+)
+def test_what_a_program_raised_on_is_no_answer_in_another_form(malformed: int, broken: int, told: str) -> None:
+    assert unreadable([replace(BEFORE, examples=10, failed=0, malformed=malformed, broken=broken)]).startswith(told)
+    assert bool(told) is bool(unreadable([replace(BEFORE, examples=10, failed=0, malformed=malformed, broken=broken)]))
+
+
+def test_a_task_whose_answers_are_in_another_form_is_told_beside_others() -> None:
+    """Ten times as many in the right form do not hide it."""
+    fine = replace(BEFORE, task="fine", examples=100, failed=0, malformed=0)
+    bad = replace(BEFORE, task="bad", examples=10, failed=0, malformed=9)
+    assert unreadable([fine, bad]).startswith("9 of 10 answers to bad are not in the form asked for: see to")
+    assert unreadable([bad, replace(bad, task="worse")]).startswith("18 of 20 answers are not")

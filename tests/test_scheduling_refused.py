@@ -172,7 +172,7 @@ async def test_while_others_may_come_back_one_that_refuses_everything_is_asked_a
     settings = LaneSettings(concurrency=8, patience=600)
     requests = [ask(number, system=f"prefix {number % 8}") for number in range(1000)]
     async with Gateway([Lane("lane", [bad, gone], settings)], store=MemoryStore()) as gateway:
-        with pytest.raises(RunStopped):
+        with pytest.raises(RunStopped, match=f"last: {ERRORS[kind]}"):  # not that the other one is gone
             await gateway.complete_many(requests, lane="lane")
     assert sum(at >= 20 for _, at in bad.calls) <= 8 + 600 / 30 + 10
 

@@ -81,6 +81,11 @@ class Scorecard:
         return sum(outcome.cut for outcome in self.outcomes)
 
     @property
+    def broken(self) -> int:
+        """Those of them that are none, since a program of the user's raised."""
+        return sum(outcome.broken for outcome in self.outcomes)
+
+    @property
     def empty(self) -> int:
         """Those of them that had no text."""
         malformed = (outcome for outcome in self.outcomes if outcome.status is Status.MALFORMED)

@@ -9,6 +9,7 @@ from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.money import whole
 from metaspo.engine.statistics import Interval, Labels, SplitGrades, score_interval
 from metaspo.engine.tasks import MacroF1, TaskRole
+from metaspo.engine.tasks.shown import listed
 
 Stage = Literal["before", "after", "given"]
 PROMPT_TOKENS, ANSWER_TOKENS, DOLLARS = "prompt tokens", "answer tokens", "$ per 1,000 calls"
@@ -24,7 +25,8 @@ class ScoreRow:
         prompt: 0 for a task's best (or only) user prompt, 1 for the next, …
         score: the metric over the answered examples, 0 to 1; None if none was answered.
         malformed, failed: how many examples ended so.
-        cut, empty: how many of the malformed ones were cut off at max_tokens, and had no text.
+        cut, empty, broken: how many of the malformed ones were cut off at max_tokens, had no text, and are no answers
+            since a program of the user's raised.
         interval: 95%, of the score with other examples of the task; None if none was answered.
         weight: how much the task counts in a mean over tasks.
         prompt_tokens: of one question with its prompts, the mean over the answers, as the server counts them.
@@ -43,12 +45,23 @@ class ScoreRow:
     malformed: int = 0
     cut: int = 0
     empty: int = 0
+    broken: int = 0
     failed: int = 0
     interval: Interval | None = None
     weight: float = 1.0
     prompt_tokens: float | None = None
     answer_tokens: float | None = None
     dollars_per_thousand: float | None = None
+
+    @property
+    def answers(self) -> int:
+        """Of the model, in whatever form."""
+        return self.examples - self.failed - self.broken
+
+    @property
+    def formless(self) -> int:
+        """Those of them that are not in the form asked for."""
+        return self.malformed - self.broken
 
 
 SCORE_COLUMNS: Mapping[str, Callable[[ScoreRow], str]] = {
@@ -126,6 +139,7 @@ class TestScore(ScoreRow):
             malformed=card.malformed,
             cut=card.cut,
             empty=card.empty,
+            broken=card.broken,
             failed=card.failed,
             grades=grades,
             interval=score_interval(labels or grades, repeats) if answered else None,
@@ -180,16 +194,19 @@ def _repeats(questions: Sequence[str]) -> tuple[int, ...]:
 
 def unreadable(rows: Iterable[ScoreRow]) -> str:
     """A sentence where a tenth of the answers or more were cut off before they were in the form asked for, or nine
-    tenths are not in it at all; else ""."""
+    tenths of a task's are not in it at all; else ""."""
     rows = tuple(rows)
-    cut, answers = sum(row.cut for row in rows), sum(row.examples - row.failed for row in rows)
-    malformed, empty = sum(row.malformed for row in rows), sum(row.empty for row in rows)
+    cut, answers = sum(row.cut for row in rows), sum(row.answers for row in rows)
     if cut and 10 * cut >= answers:
         return f"{cut:,} of {answers:,} answers were cut off and are not in the form asked for: raise [base] max_tokens"
-    if not malformed or 10 * malformed < 9 * answers:
+    bad = [row for row in rows if row.formless and 10 * row.formless >= 9 * row.answers]
+    if not bad:
         return ""
+    formless, answers = sum(row.formless for row in bad), sum(row.answers for row in bad)
+    empty = sum(row.empty for row in bad)
+    whose = "" if len(bad) == len(rows) else f" to {listed(dict.fromkeys(row.task for row in bad))}"
     of_them = f" ({empty:,} of them empty)" if empty else ""
     return (
-        f"{malformed:,} of {answers:,} answers are not in the form asked for{of_them}: see to the answer format, to "
-        "[base] max_tokens and to the server's chat template, after whose change another [base] revision asks anew"
+        f"{formless:,} of {answers:,} answers{whose} are not in the form asked for{of_them}: see to the answer format, "
+        "to [base] max_tokens and to the server's chat template, after whose change another [base] revision asks anew"
     )

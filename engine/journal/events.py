@@ -305,8 +305,10 @@ class Spent(Event):
 
     @classmethod
     def read(cls, line: Mapping[str, Any]) -> Self:
-        """With its costs as a record."""
-        return super(Spent, cls).read({**line, "of_budget": Cost(**line.get("of_budget", {}))})
+        """With its costs as a record, of which a newer version may know more."""
+        said = line.get("of_budget", {})
+        taken = Cost(**{name: said[name] for name in Cost._fields if name in said})
+        return super(Spent, cls).read({**line, "of_budget": taken})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from math import inf
 
 from metaspo.backends import BackendError, TransientError
 from metaspo.scheduling.errors import Unavailable
-from metaspo.scheduling.retry import Retries
+from metaspo.scheduling.retry import NotHere, Retries
 from metaspo.scheduling.settings import LaneSettings
 
 
@@ -14,7 +14,7 @@ class Patience:
     Attributes:
         failing_since: when it began to run; None while it does not.
         heard: whether a server of this lane has ever shown signs of life.
-        last_error: what failed last; None since a call was answered.
+        last_error: what failed last, or only a person can mend; None since a call was answered.
     """
 
     __slots__ = ("_attempts", "_first", "_lane", "_usual", "failing_since", "heard", "last_error")
@@ -42,6 +42,11 @@ class Patience:
         """A call was answered: whatever was wrong is over."""
         self.failing_since = self.last_error = None
         self.heard = True
+
+    def met(self, error: BackendError) -> None:
+        """It failed so: to be said at the end, unless something is known that does not pass by itself."""
+        if not isinstance(self.last_error, NotHere):
+            self.last_error = error
 
     def start_anew(self) -> None:
         """What failed before counts no longer: nobody waited for it any more, or it was given up."""

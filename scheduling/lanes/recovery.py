@@ -79,7 +79,7 @@ class Recovery:
     def decide(self, call: Call, error: TransientError, now: float) -> retry.Decision:
         """What the table says of a failure."""
         flight, endpoint, past = call.flight, call.endpoint, call.flight.retries
-        self.patience.last_error = error
+        self.patience.met(error)
         another = self._endpoints.another({*flight.refused_by, endpoint})
         decision = retry.decide(
             error,
@@ -189,7 +189,7 @@ class Recovery:
         self._emit(events.EndpointDown(lane=self._lane, at=now, endpoint=name, wait=wait, reason=describe(error)))
         if self._endpoints.none_up():
             self._emit(events.Waiting(lane=self._lane, at=now, patience=self.patience.seconds))
-        self.patience.last_error = error
+        self.patience.met(error)
 
     def looked(
         self, endpoint: Endpoint, was: Health, gauges: Mapping[str, float], now: float
