@@ -19,11 +19,13 @@ def sentence_of(event: Event) -> str:
     """The event as a sentence without its full stop."""
     match event:
         case EndpointDown():
-            return f"{event.endpoint} does not answer: {event.reason}"
+            named = event.reason.startswith(event.endpoint)
+            return event.reason if named else f"{event.endpoint} does not answer: {event.reason}"
         case EndpointUp():
             return f"{event.endpoint} answers again"
         case Waiting():
-            return f"no server of the {event.lane} model answers; waiting up to {event.patience:.0f} s"
+            why = f" ({event.reason})" if event.reason else ""
+            return f"no server of the {event.lane} model answers{why}; waiting up to {event.patience:.0f} s"
         case HeldBack():
             return f"calls to the {event.lane} model are held back for {event.wait:.0f} s: {event.reason}"
         case LaneGaveUp():

@@ -69,9 +69,10 @@ class EndpointUp(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting(Event):
-    """All endpoints of the lane are down; it gives up after `patience` seconds without success."""
+    """Nobody answers the lane, for that `reason` last; it gives up after `patience` seconds without success."""
 
     patience: float
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

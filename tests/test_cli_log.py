@@ -325,7 +325,7 @@ def test_a_server_logs_what_its_lanes_do_each_about_its_lane(tmp_path: Path) -> 
         subprocess.run(command, check=True, capture_output=True, timeout=LIMIT)
         process.terminate()
         _, said = process.communicate(timeout=LIMIT)
-    down = [each for each in lines_of(said.decode()) if "does not answer" in each["event"]]
+    down = [each for each in lines_of(said.decode()) if "127.0.0.1:9" in each["event"]]
     assert down[0]["level"] == "warning"
     assert down[0]["lane"] == "m"
     assert down[0]["logger"] == "metaspo.serving.lane_log"

@@ -349,8 +349,9 @@ def test_a_result_whose_answers_cannot_be_read_says_what_to_do(
     monkeypatch.chdir(tmp_path)
     with ChatServer(answer, form=form) as server:
         write_project(tmp_path, server.url)
-        texts = [here(*command, "--quiet").out for command in (["optimize", "run.toml"], ["evaluate", "run.toml"])]
-    texts.append(here("show", "run", "--all").out)
+        ended = here("optimize", "run.toml")
+        texts = [ended.out, here("evaluate", "run.toml", "--quiet").out, here("show", "run", "--all").out]
+    assert ("warning: under the first prompts" in ended.err) is bool(said), "before a search is paid for"
     assert all(said in " ".join(text.split()) for text in texts)
     assert ["form asked for" in text for text in texts] == [bool(said)] * 3
 

@@ -101,7 +101,7 @@ async def test_a_mistake_as_it_is_decided_who_starts_leaves_nobody_waiting(monke
     told = what_the_loop_is_told()
     mistake, pick = ZeroDivisionError("a mistake"), Endpoints.pick
 
-    def broken(endpoints: Endpoints, request: Request, *, hung: object) -> None:
+    def broken(endpoints: Endpoints, request: Request, *, avoid: object) -> None:
         raise mistake
 
     async with Gateway([Lane("lane", [Server()])], store=MemoryStore()) as gateway:

@@ -9,7 +9,7 @@ from scheduling_world import Server, ask, now
 from sizes import rest_is_slow
 from test_scheduling_lane_state import ERRORS, Rig
 
-from metaspo.backends import BackendError, Completion, Request, RequestRejected, UnknownModel, WrongForm
+from metaspo.backends import BackendError, Completion, RateLimited, Request, RequestRejected, UnknownModel, WrongForm
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import (
     EndpointDown,
@@ -20,6 +20,7 @@ from metaspo.scheduling import (
     LaneSettings,
     LaneStopped,
     RunStopped,
+    Waiting,
 )
 from metaspo.scheduling.lanes.endpoints import Health
 
@@ -125,7 +126,7 @@ NO_LONGER_ALONE: dict[str, tuple[str, Table]] = {
     ),
     "a limit is the lane's, whoever of them tells it": (
         "fault",
-        [(0, "fail 1 rate", ""), (0, "ask 2", ""), (29, "", ""), (32, "", "send 1 to d")],
+        [(0, "fail 1 rate", ""), (0, "ask 2", ""), (29, "", ""), (32, "", "send 1 to a")],
     ),
     "half an answer is no refusal: it uses an attempt, and the next goes elsewhere": (
         "fault",
@@ -204,12 +205,13 @@ async def test_what_one_of_many_programs_asks_in_vain_is_told_at_once_whoever_el
         ("full", False, False),
         ("fault", False, True),
         ("denied", True, True),
-        ("rate", True, False),
+        ("rate", True, True),
+        ("rate", False, False),
         ("stale", True, False),
     ],
 )
 def test_in_a_trial_one_refusal_is_enough_where_there_are_others(kind: str, others: bool, rests: bool) -> None:
-    """A limit, or a connection that was too old, says nothing of the replica."""
+    """A connection that was too old says nothing of the replica."""
     rig = Rig(LaneSettings(concurrency=1), servers=2, prefix="all")
     a, b = rig.state._endpoints._order("all")
     a.health = Health.TRIAL
@@ -218,6 +220,37 @@ def test_in_a_trial_one_refusal_is_enough_where_there_are_others(kind: str, othe
     assert rig.happen("ask 1", 0) == "send 1 to a"
     rig.happen(f"fail 1 {kind}", 0)
     assert (a.health is Health.DOWN) == rests
+
+
+@pytest.mark.virtual
+async def test_a_replica_that_is_always_over_its_limit_costs_the_others_a_moment_now_and_then() -> None:
+    """Each refusal holds the lane, as any limit does; the next one to ask is another one, and soon it is at rest."""
+    bad, *good = servers = [Server(name) for name in ("bad", "b", "c")]
+    bad.plan = refuse_with(RateLimited("one request a day", retry_after=3))
+    requests = [ask(number, system=f"prefix {number % 8}") for number in range(3000)]
+    async with Gateway([Lane("lane", servers, LaneSettings(concurrency=8))], store=MemoryStore()) as gateway:
+        assert len(await gateway.complete_many(requests, lane="lane")) == 3000
+    alone = 3000 / 8
+    assert alone <= now() < 1.5 * alone
+    assert sum(len(each.calls) for each in good) == 3000
+    assert len(bad.calls) < 8 + now() / 10
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize(("kind", "told"), [("full", 1), ("rate", 0)])
+async def test_where_all_that_are_there_refuse_everything_it_is_said_once_that_the_lane_waits(
+    kind: str, told: int
+) -> None:
+    """A limit says so itself."""
+    server, events = Server("full"), list[Event]()
+    server.plan = refuse_with(ERRORS[kind])
+    settings = LaneSettings(concurrency=8, patience=100)
+    async with Gateway([Lane("lane", [server], settings)], store=MemoryStore(), on_event=events.append) as gateway:
+        with pytest.raises(RunStopped):
+            await gateway.complete_many([ask(number) for number in range(20)], lane="lane")
+    waiting = [event for event in events if isinstance(event, Waiting)]
+    assert [(event.patience, event.reason) for event in waiting] == told * [(100, str(ERRORS[kind]))]
+    assert all(5 <= event.at < 20 for event in waiting)
 
 
 @pytest.mark.parametrize("kind", ["full", "fault"])

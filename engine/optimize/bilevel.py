@@ -5,7 +5,7 @@ iterations go on until no further prompt fits within them, or `BARREN` in a row 
 splits of the first prompts are asked for from the start, behind everything else: they fill what the loops leave free.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -13,7 +13,7 @@ from metaspo.engine.addresses import inner_address, join, outer_address
 from metaspo.engine.config.calls import count_answers, inner_calls, reserved
 from metaspo.engine.evaluation.evaluation import score
 from metaspo.engine.evaluation.scorecard import Scorecard, require_answers
-from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.evaluation.test_score import TestScore, unreadable
 from metaspo.engine.gather import both, gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.early_stop import EarlyStop
@@ -171,8 +171,17 @@ async def _initial(context: RunContext) -> RunState:
                 f"tolerance is {guard.task.tolerance:.1%}, so no system prompt can fall below its floor: mend its "
                 "first prompts or its answers, or lower the tolerance"
             )
+    _tell_unreadable(context, cards)
     context.observer.new_best(score=state.best_score, address="init")
     return state
+
+
+def _tell_unreadable(context: RunContext, cards: Sequence[Scorecard]) -> None:
+    """Say so before a search is paid for where hardly an answer can be read."""
+    tasks = zip(cards, context.sources, strict=True)
+    rows = [TestScore.of(card, role=task.role, metric=task.metric.name, stage="before") for card, task in tasks]
+    if says := unreadable(rows):
+        context.observer.warn(f"under the first prompts {says}")
 
 
 async def _first_cards(context: RunContext) -> list[Scorecard]:

@@ -14,14 +14,15 @@ class Patience:
     Attributes:
         failing_since: when it began to run; None while it does not.
         heard: whether a server of this lane has ever shown signs of life.
+        told: whether anybody was told that it runs.
         last_error: what failed last, or only a person can mend; None since a call was answered.
     """
 
-    __slots__ = ("_attempts", "_first", "_lane", "_usual", "failing_since", "heard", "last_error")
+    __slots__ = ("_attempts", "_first", "_lane", "_usual", "failing_since", "heard", "last_error", "told")
 
     def __init__(self, lane: str, settings: LaneSettings) -> None:
         self.failing_since: float | None = None
-        self.heard = False
+        self.heard = self.told = False
         self.last_error: BackendError | None = None
         self._lane = lane
         self._attempts = settings.attempts
@@ -41,7 +42,7 @@ class Patience:
     def succeeded(self) -> None:
         """A call was answered: whatever was wrong is over."""
         self.failing_since = self.last_error = None
-        self.heard = True
+        self.heard, self.told = True, False
 
     def met(self, error: BackendError) -> None:
         """It failed so: to be said at the end, unless something is known that does not pass by itself."""

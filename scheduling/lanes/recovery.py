@@ -22,6 +22,7 @@ Outcome = BaseException | float
 """Of a flight whose call failed: the error it ends with, or the seconds until it tries again; infinite, until the doubt
 about its server is over."""
 
+SILENT = 5.0  # seconds without an answer, after which it is told that a lane waits
 DOUBTED = 4  # attempts after which it is asked whether the server answers others, if nobody else asks it
 
 UNWANTED = RunStopped("Nobody waits for this call any more.")
@@ -91,7 +92,7 @@ class Recovery:
         )
         if decision.uses_attempt:
             endpoint.faulted(flight.key)
-        if not decision.hold and not decision.quick:
+        if not decision.quick:
             flight.refused(endpoint, Refusal(error, now), another=another)
         return decision
 
@@ -109,6 +110,8 @@ class Recovery:
         flight.retries = past.after(counts=counts, quick=decision.quick, wait=decision.wait, now=now)
         if not counts and not decision.quick:
             patience.failing(now)
+            if not decision.hold:  # which says itself for how long
+                self._say_that_all_wait(now)
         if (stopped := self.verdicts.of(flight.request.model)) is not None:
             return stopped
         if patience.used_up(flight.retries):
@@ -121,6 +124,14 @@ class Recovery:
         ):
             self.doubt.ask_witness(flight, now)  # a better trial than one more of those that fail
         return wait
+
+    def _say_that_all_wait(self, now: float) -> None:
+        """Once, where nothing has been answered for a while."""
+        patience = self.patience
+        if not patience.told and patience.failing_since is not None and now >= patience.failing_since + SILENT:
+            patience.told = True
+            reason = describe(patience.last_error) if patience.last_error else ""
+            self._emit(events.Waiting(lane=self._lane, at=now, patience=patience.seconds, reason=reason))
 
     def blames(self, call: Call, error: TransientError, decision: retry.Decision, now: float) -> bool:
         """Whether a failure gets the call's endpoint rested. Cases: it is gone; several requests failed there, and it
@@ -136,7 +147,7 @@ class Recovery:
                     and endpoint.fail(flight.key)
                 )
             case "fine":
-                refuses = endpoint.health is Health.TRIAL and not decision.hold and not decision.quick
+                refuses = endpoint.health is Health.TRIAL and not decision.quick
                 rests = refuses and self._endpoints.another((endpoint,))
         if rests and endpoint.health is not Health.DOWN:
             self.rest(endpoint, error, now)
