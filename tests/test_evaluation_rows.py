@@ -182,6 +182,8 @@ def test_a_scorecards_row_counts_its_outcomes_and_means_its_usages() -> None:
     assert row.grades == (1.0, 0.0, 0.0, None)
     assert (row.examples, row.malformed, row.cut, row.empty, row.failed) == (4, 1, 1, 1, 1)
     assert card_of(outcomes[2]._replace(text="Hm.")).empty == card_of(outcomes[2]._replace(broken=True)).empty == 0
+    raised = card_of(*outcomes[:2], outcomes[2]._replace(broken=True))
+    assert TestScore.of(raised, role="target", metric="accuracy", stage="given").broken == 1
     assert (row.prompt_tokens, row.answer_tokens) == (150, 15)
     assert row.dollars_per_thousand == pytest.approx(0.45)
     assert (row.weight, row.prompt, row.stage, row.labels, row.repeats) == (3.0, 2, "given", (), ())
@@ -261,3 +263,13 @@ def test_a_task_whose_answers_are_in_another_form_is_told_beside_others() -> Non
     bad = replace(BEFORE, task="bad", examples=10, failed=0, malformed=9)
     assert unreadable([fine, bad]).startswith("9 of 10 answers to bad are not in the form asked for: see to")
     assert unreadable([bad, replace(bad, task="worse")]).startswith("18 of 20 answers are not")
+
+
+def test_a_user_prompt_that_is_answered_in_another_form_is_not_its_whole_task() -> None:
+    """A run scores the user prompts that it kept, each in a row of its own."""
+    first, other = (replace(BEFORE, examples=10, failed=0, malformed=malformed) for malformed in (9, 0))
+    assert unreadable([first, replace(other, prompt=1)]) == ""
+    assert unreadable([first, replace(first, prompt=1)]).startswith("18 of 20 answers are not")
+    assert unreadable([first, replace(first, prompt=1), replace(other, task="fine")]).startswith(
+        f"18 of 20 answers to {first.task} are not"
+    )

@@ -1,5 +1,6 @@
 """One prompt pair on one test split."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -199,14 +200,19 @@ def unreadable(rows: Iterable[ScoreRow]) -> str:
     cut, answers = sum(row.cut for row in rows), sum(row.answers for row in rows)
     if cut and 10 * cut >= answers:
         return f"{cut:,} of {answers:,} answers were cut off and are not in the form asked for: raise [base] max_tokens"
-    bad = [row for row in rows if row.formless and 10 * row.formless >= 9 * row.answers]
+    formless, asked = Counter[str](), Counter[str]()
+    for row in rows:  # a task may have several user prompts
+        formless[row.task] += row.formless
+        asked[row.task] += row.answers
+    bad = [task for task, count in formless.items() if count and 10 * count >= 9 * asked[task]]
     if not bad:
         return ""
-    formless, answers = sum(row.formless for row in bad), sum(row.answers for row in bad)
-    empty = sum(row.empty for row in bad)
-    whose = "" if len(bad) == len(rows) else f" to {listed(dict.fromkeys(row.task for row in bad))}"
+    malformed, answers = sum(formless[task] for task in bad), sum(asked[task] for task in bad)
+    empty = sum(row.empty for row in rows if row.task in bad)
+    whose = "" if len(bad) == len(formless) else f" to {listed(bad)}"
     of_them = f" ({empty:,} of them empty)" if empty else ""
     return (
-        f"{formless:,} of {answers:,} answers{whose} are not in the form asked for{of_them}: see to the answer format, "
-        "to [base] max_tokens and to the server's chat template, after whose change another [base] revision asks anew"
+        f"{malformed:,} of {answers:,} answers{whose} are not in the form asked for{of_them}: see to the answer "
+        "format, to [base] max_tokens and to the server's chat template, after whose change another [base] revision "
+        "asks anew"
     )
