@@ -198,6 +198,20 @@ async def test_what_one_of_many_programs_asks_in_vain_is_told_at_once_whoever_el
         assert now() == began
 
 
+@pytest.mark.virtual
+async def test_what_one_of_many_programs_asked_in_vain_is_not_why_the_servers_are_gone_later() -> None:
+    servers = [Server("one"), Server("two")]
+    lanes = [Lane("lane", servers, LaneSettings(patience=100))]
+    refused, gone = WrongForm("no system role"), ERRORS["gone"]
+    async with Gateway(lanes, store=MemoryStore(), many_programs=True) as gateway:
+        for error, told in ((refused, str(refused)), (gone, f"last: {gone}")):
+            for server in servers:
+                server.plan = refuse_with(error)
+                server.probe_plan = lambda: servers[0].plan(ask(0))
+            with pytest.raises((RequestRejected, RunStopped), match=told):
+                await gateway.complete(ask(1), lane="lane")
+
+
 @pytest.mark.parametrize(
     ("kind", "others", "rests"),
     [

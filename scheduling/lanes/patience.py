@@ -45,8 +45,8 @@ class Patience:
         self.heard, self.told = True, False
 
     def met(self, error: BackendError) -> None:
-        """It failed so: to be said at the end, unless something is known that does not pass by itself."""
-        if not isinstance(self.last_error, NotHere):
+        """It failed so: to be said at the end, unless it runs since something that does not pass by itself."""
+        if self.failing_since is None or not isinstance(self.last_error, NotHere):
             self.last_error = error
 
     def start_anew(self) -> None:
