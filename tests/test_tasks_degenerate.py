@@ -107,6 +107,7 @@ def test_a_run_of_blanks_or_signs_is_read_once(spec: AnswerSpec) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
 @each_kind
 def test_a_run_of_words_numbers_or_answers_is_read_once(spec: AnswerSpec) -> None:
     reader = build_format(spec)
