@@ -105,6 +105,8 @@ def test_a_grid_is_run_and_told_in_tables_files_and_a_page(compared: Compared) -
     folder = compared.folder / ".metaspo/studies/grid"
     names = {"tables.md", "scores.csv", "against.csv", "seeds.csv", "results.json", "report.html", "scores.png"}
     assert names <= {path.name for path in folder.iterdir()}
+    assert (folder / "scores.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "scores.svg").stat().st_size > 1_000
     assert {path.stem for path in folder.glob("*.tex")} == {path.stem for path in folder.glob("*.csv")}
     with (folder / "scores.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
