@@ -284,6 +284,7 @@ def test_a_line_that_tells_no_event_is_passed_over(line: object) -> None:
 def test_what_only_a_newer_version_knows_of_a_cost_is_passed_over() -> None:
     line = {"event": "spent", "calls": 3, "of_budget": {"calls": 4, "joules": 5.0}}
     assert event_of(line) == Spent(calls=3, of_budget=Cost(calls=4))
+    assert event_of({**line, "of_budget": []}) is None, "damaged, not nothing spent"
 
 
 def test_a_line_of_a_kind_that_only_a_newer_version_knows_is_passed_over(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ class Spent(Event):
     @classmethod
     def read(cls, line: Mapping[str, Any]) -> Self:
         """With its costs as a record, of which a newer version may know more."""
-        said = line.get("of_budget", {})
+        said = {**line.get("of_budget", {})}
         taken = Cost(**{name: said[name] for name in Cost._fields if name in said})
         return super(Spent, cls).read({**line, "of_budget": taken})
 
