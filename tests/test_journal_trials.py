@@ -33,7 +33,7 @@ def below(candidate: int, worth: float, *, reach: float = 0.5, whole: bool = Tru
     ("events", "why"),
     [
         ([Rejected(address=at(1), bound=0.5)], "1 dropped once a win was out of reach"),
-        ([Rejected(address=at(1), gate=0.0)], "1 no better on the examples of the gate"),
+        ([Rejected(address=at(1), gate=0.0)], "1 did not pass the gate"),
         (
             [Rejected(address=at(1), invalid="first"), Candidate(address=at(2), invalid="second")],
             "2 not to be selected, whatever the score (first)",
