@@ -4,12 +4,11 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.evaluation.task_rows import TaskRow, task_rows
@@ -18,10 +17,10 @@ from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.project import KEPT, project_folder
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.records import read_as
 from metaspo.engine.runs.status import session_of
 from metaspo.engine.runs.summary import RunSummary
 
-T = TypeVar("T")
 Data = dict[str, Any]
 Part = Literal["config", "result", "summary", "safety", "live"]
 
@@ -86,11 +85,6 @@ class _Summary:
 READ: Mapping[Part, type] = {"config": _Config, "result": _Result, "summary": _Summary}
 
 
-@cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(kind)
-
-
 def read_json(run: RunDirectory, *, part: Part) -> Data:
     """One of a run's JSON files; {} if it is not there (yet). Raises `RunDirectoryError` if it cannot be read."""
     path: Path = getattr(run, part)
@@ -116,11 +110,9 @@ def read_table(path: Path) -> Data:
 def _check(data: Data, kind: type, path: Path) -> None:
     """Raises `RunDirectoryError` where what others read is not there, or another thing is."""
     try:
-        _adapter(kind).validate_python(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise RunDirectoryError(f"{path}: cannot be read: {key}: {first['msg']}") from None
+        read_as(kind, data)
+    except ValueError as error:
+        raise RunDirectoryError(f"{path}: cannot be read: {error}") from None
 
 
 def finished_at(run: RunDirectory) -> datetime:
@@ -185,10 +177,9 @@ def safety_sentences(data: Data, *, short: bool = False) -> list[str]:
 def tests_of(result: Data) -> tuple[TestScore, ...]:
     """What a result says of each test split; () where it is of a version that did not."""
     try:
-        tests: tuple[TestScore, ...] = _adapter(tuple[TestScore, ...]).validate_python(result.get("tests", ()))
+        return read_as(tuple[TestScore, ...], result.get("tests", ()))
     except ValueError:
         return ()
-    return tests
 
 
 def rows_of(data: Data) -> tuple[TaskRow, ...]:

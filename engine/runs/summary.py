@@ -2,10 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from metaspo.engine.evaluation.test_score import ScoreRow
 from metaspo.engine.journal.journal import StoredJournal
@@ -15,6 +12,7 @@ from metaspo.engine.journal.view import AllSessions, Barriers, RunView
 from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import VERSION, Gain, RunReport, RunResult
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.records import read_as
 from metaspo.scheduling import AccountStatistics, BudgetExhausted, LaneUse
 
 USE_COLUMNS: Mapping[str, Callable[[LaneUse], str]] = {
@@ -97,11 +95,7 @@ class RunSummary:
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> "RunSummary":
         """Of plain data, of any version. Raises `ValueError` that names the first field that cannot be read."""
-        try:
-            return _adapter().validate_python(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        return read_as(cls, data)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, as `summary.json` holds it."""
@@ -112,11 +106,6 @@ class RunSummary:
             "proposals": self.proposals.as_json(),
             "system_search": self.system_search.as_json(),
         }
-
-
-@cache
-def _adapter() -> TypeAdapter[RunSummary]:  # which takes 10 ms to make, and a list of runs reads one for each
-    return TypeAdapter(RunSummary)
 
 
 def report_data(report: RunReport) -> dict[str, Any]:
