@@ -83,7 +83,7 @@ def encode_entry(key: str, entry: Entry) -> bytes:
     """The bytes kept for an entry under a key. Raises `BadRecord` if its fields are not what they should be."""
     values, extras = _values(entry)
     body = dump_json([*values, extras] if extras else values)
-    return (b"2" if extras else b"1") + crc32(body, crc32(key.encode())).to_bytes(4, "big") + body
+    return (b"2" if extras else b"1") + _checksum(key, body).to_bytes(4, "big") + body
 
 
 def decode_entry(key: str, data: bytes) -> Entry:
@@ -91,7 +91,7 @@ def decode_entry(key: str, data: bytes) -> Entry:
     version, body = data[:1], data[_HEAD:]
     if version not in (b"1", b"2"):
         raise BadRecord(f"its record format is {version!r}, this version reads b'1' and b'2'")
-    if int.from_bytes(data[1:_HEAD], "big") != crc32(body, crc32(key.encode())):
+    if int.from_bytes(data[1:_HEAD], "big") != _checksum(key, body):
         raise BadRecord("its checksum does not fit, so it was damaged or changed")
     try:
         values = orjson.loads(body)
@@ -168,6 +168,10 @@ def _entry(values: Sequence[Any], extras: object) -> Entry:
 
 def _fit(extras: Mapping[str, object]) -> bool:
     return all(name in _OPTIONAL and type(value) is _OPTIONAL[name].kind for name, value in extras.items())
+
+
+def _checksum(key: str, body: bytes) -> int:
+    return crc32(body, crc32(key.encode()))
 
 
 def dump_json(value: object) -> bytes:

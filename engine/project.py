@@ -19,7 +19,7 @@ def project_folder(beside: Path | None = None) -> Path:
     here = Path.cwd()
     if (here / KEPT).is_dir():
         return Path()
-    project = _nearest(here.parents) or (_nearest((beside.resolve() / KEPT).parents) if beside is not None else None)
+    project = _nearest(here.parents) or (_nearest(_at_or_above(beside.resolve())) if beside is not None else None)
     return project or Path()
 
 
@@ -32,6 +32,10 @@ def named_after(folder: Path, config: str) -> str:
     """A config's text for a folder, whose name its runs get: all configs that are made have one file name."""
     name = json.dumps(file_name(folder.resolve().name)[:LONGEST])
     return re.sub(r"^(?=[a-z])", f"name = {name}\n", config, count=1, flags=re.MULTILINE)
+
+
+def _at_or_above(folder: Path) -> Iterable[Path]:
+    return (folder, *folder.parents)
 
 
 def _nearest(folders: Iterable[Path]) -> Path | None:

@@ -145,9 +145,10 @@ def decide(
     its endpoint answered nearly all others; `another`: a replica is up that has not refused it."""
     own = min(failures, 1) if alone else failures
     match error:
-        case Overloaded() | ServerFault() | NotHere() if another and not failures:
-            full = not isinstance(error, NotHere)
-            return Decision(then="again", elsewhere=True, concurrency="hold" if full else "fine")
+        case NotHere() if another and not failures:
+            return Decision(then="again", elsewhere=True)
+        case Overloaded() | ServerFault() if another and not failures:
+            return Decision(then="again", elsewhere=True, concurrency="hold")
         case RequestRejected():
             return Decision(then="request")
         case FatalError():

@@ -18,7 +18,6 @@ import anyio
 
 from metaspo.engine.config.calls import inner_proposer, outer_proposer
 from metaspo.engine.config.models import OPTIMIZER_TEMPERATURE, model_of
-from metaspo.engine.config.schema import BudgetTable
 from metaspo.engine.config.token_counter import open_counter
 from metaspo.engine.journal.journal import FileJournal, Journal, MemoryJournal
 from metaspo.engine.journal.spending import note_spending
@@ -35,7 +34,7 @@ from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
-from metaspo.scheduling import Account, AccountStatistics, Gateway, Purse, RunStopped
+from metaspo.scheduling import Account, AccountStatistics, Budget, Gateway, Purse, RunStopped
 from metaspo.scheduling.log_context import logging_about
 
 Beside = Callable[[Prepared, Warn], AbstractAsyncContextManager[None]]
@@ -123,7 +122,7 @@ async def open_session(
         stack.enter_context(logging_about(run=name))
         journal = stack.enter_context(_journal(prepared))
         await stack.enter_async_context(beside(prepared, observer.warn))
-        capped = purse is None and prepared.config.budget != BudgetTable()
+        capped = purse is None and prepared.config.budget.caps != Budget()
         view = sessions_before(directory, journal, capped=capped) if directory else RunView()
         number, earlier = view.sessions + 1, view.spent
         watched = WatchedJournal(journal, observer.warn, view=view)
