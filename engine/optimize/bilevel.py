@@ -178,6 +178,8 @@ async def _initial(context: RunContext) -> RunState:
 
 def _tell_unreadable(context: RunContext, cards: Sequence[Scorecard]) -> None:
     """Say so before a search is paid for where hardly an answer can be read."""
+    if not any(card.malformed for card in cards):
+        return  # as nearly always, and then no interval of a score has to be worked out
     tasks = zip(cards, context.sources, strict=True)
     rows = [TestScore.of(card, role=task.role, metric=task.metric.name, stage="before") for card, task in tasks]
     if says := unreadable(rows):
