@@ -183,7 +183,7 @@ def _tell_unreadable(context: RunContext, cards: Sequence[Scorecard]) -> None:
     tasks = zip(cards, context.sources, strict=True)
     rows = [TestScore.of(card, role=task.role, metric=task.metric.name, stage="before") for card, task in tasks]
     if says := unreadable(rows):
-        context.observer.warn(f"under the first prompts {says}")
+        context.observer.warn(f"under the first prompts {says}; the run goes on, and mends what a prompt can")
 
 
 async def _first_cards(context: RunContext) -> list[Scorecard]:
