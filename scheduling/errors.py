@@ -37,7 +37,8 @@ class LaneStopped(_OfLane):
 
 
 class BudgetExhausted(RunStopped):
-    """The next call might overshoot a cap, and no call is out that could give something back.
+    """The next call might overshoot a cap, and no call is out that could give something back. `advice`: what helps
+    besides a higher cap.
 
     Attributes:
         cap: "calls", "tokens" or "dollars".
@@ -45,9 +46,9 @@ class BudgetExhausted(RunStopped):
         spent: what the account has spent of it.
     """
 
-    def __init__(self, facts: str, *, cap: str, limit: float, spent: float) -> None:
+    def __init__(self, facts: str, *, cap: str, limit: float, spent: float, advice: str = "for more,") -> None:
         super().__init__(
-            f"{facts}; everything answered is kept and costs nothing again: for more, raise the cap on {cap}."
+            f"{facts}; everything answered is kept and costs nothing again: {advice} raise the cap on {cap}."
         )
         self.cap = cap
         self.limit = limit

@@ -31,7 +31,7 @@ def sentence_of(event: Event) -> str:
         case LaneGaveUp():
             return f"nothing more is asked of the {event.lane} model{'' if event.final else ' for now'}: {event.reason}"
         case BudgetReached():
-            return f"the cap of {event.account or 'the account'} is reached: {event.reason}"
+            return f"{event.account or 'an account'} is at its cap: {event.reason}"
         case Retried():
             return f"a call is tried again in {event.wait:.1f} s (try {event.attempt + 1}): {event.reason}"
         case Doubted():

@@ -1,5 +1,7 @@
-"""The server's log of what its lanes do; what becomes of single requests is in `/metrics` alone."""
+"""The server's log of what its lanes do, and of what its clients are not told; what becomes of single requests is
+otherwise in `/metrics` alone."""
 
+import asyncio
 import logging
 from typing import Final
 
@@ -7,18 +9,31 @@ from metaspo.scheduling import BudgetReached, Doubted, EndpointDown, EndpointUp,
 from metaspo.scheduling.event_words import sentence_of
 
 LOG = logging.getLogger(__name__)
+SAID_AGAIN_AFTER = 60.0  # seconds
 OF_ONE_REQUEST: Final = (Doubted, Retried)
 
 
 class LaneLog:
-    """A gateway's listener. That something is down is said once: probes fail again and again."""
+    """A gateway's listener. That something is down is said once: probes fail again and again, and clients ask again."""
 
     def __init__(self) -> None:
         self._down: set[str] = set()
+        self._capped: set[str] = set()
+        self._said: tuple[str, float] = "", 0.0  # of what clients were not told the last, and when
 
     def __call__(self, event: Event) -> None:
         """Log one event."""
+        if isinstance(event, LaneGaveUp):
+            self._said = event.reason, asyncio.get_running_loop().time()
         LOG.log(self._level(event), "%s", sentence_of(event))
+
+    def withheld(self, error: BaseException, *, mistake: bool = False) -> None:
+        """Log why a client had no answer, where it was not told and the log does not say so; `mistake`: in here."""
+        now = asyncio.get_running_loop().time()
+        said, at = self._said
+        if str(error) != said or now >= at + SAID_AGAIN_AFTER:
+            self._said = str(error), now
+            LOG.warning("a request has no answer: %s", error, exc_info=error if mistake else None)
 
     def _level(self, event: Event) -> int:
         match event:
@@ -30,6 +45,10 @@ class LaneLog:
                 level = logging.DEBUG if what in self._down else logging.WARNING
                 self._down.add(what)
                 return level
-            case BudgetReached() | LaneGaveUp():
+            case BudgetReached():
+                level = logging.DEBUG if event.account in self._capped else logging.WARNING
+                self._capped.add(event.account)
+                return level
+            case LaneGaveUp():
                 return logging.WARNING
         return logging.DEBUG if isinstance(event, OF_ONE_REQUEST) else logging.INFO

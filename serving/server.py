@@ -29,6 +29,7 @@ from metaspo.scheduling.open_files import make_room
 from metaspo.serving.accounts import Accounts
 from metaspo.serving.bodies import MAX_OF_BODY, body_of, json_of, keep_alive_of
 from metaspo.serving.config import ServeConfig, make_lanes, revision_of
+from metaspo.serving.for_clients import for_client, is_withheld
 from metaspo.serving.guard import Guard
 from metaspo.serving.lane_log import LaneLog
 from metaspo.serving.metrics import metrics_page
@@ -55,11 +56,14 @@ class Server:
         draining: whether it is about to end: what is under way is answered, and it is not ready for more.
     """
 
-    def __init__(self, config: ServeConfig, gateway: Gateway, accounts: Accounts, totals: CallTotals) -> None:
+    def __init__(
+        self, config: ServeConfig, gateway: Gateway, accounts: Accounts, totals: CallTotals, *, log: LaneLog
+    ) -> None:
         self._config = config
         self._gateway = gateway
         self._accounts = accounts
         self._totals = totals
+        self._log = log
         self._sampler = Sampler()
         self._recent = RecentAnswers()
         self._models = {model.public_name: model for model in config.models}
@@ -171,7 +175,14 @@ class Server:
                 request, lane=question.lane, account=question.account, priority=question.priority
             )
         except Exception as error:
-            raise call_failed(error) from error
+            raise self._told(call_failed(error), question.lane) from error
+
+    def _told(self, failed: CallFailed, lane: str) -> CallFailed:
+        """A failure as its client is told it; the log has the rest."""
+        if is_withheld(failed) and failed.__cause__ is not None:
+            self._log.withheld(failed.__cause__, mistake=failed.kind == "bug")
+        servers = [endpoint.name for endpoint in self._gateway.statistics().lanes[lane].endpoints]
+        return for_client(failed, model=lane, servers=servers)
 
     # How it is answered
 
@@ -226,14 +237,19 @@ class Server:
     async def _ready(self, _http: web.Request) -> web.StreamResponse:
         lanes = self._gateway.statistics().lanes
         down = sorted(
-            name for name, lane in lanes.items() if all(endpoint.health == "down" for endpoint in lane.endpoints)
+            name
+            for name, lane in lanes.items()
+            if lane.stopped or all(endpoint.health == "down" for endpoint in lane.endpoints)
         )
         if self.draining or len(down) == len(lanes):
             return as_json({"status": "draining" if self.draining else "down", "down": down}, status=503)
         return as_json({"status": "ready", "down": down})
 
     async def _nothing(self, http: web.Request) -> web.StreamResponse:
-        raise CallFailed(f"There is no {http.method} {http.path[:80]} here.", kind="model")
+        routes = http.app.router.routes()
+        there = [f"{each.method} {each.resource.canonical}" for each in routes if each.resource is not None]
+        plain = ", ".join(each for each in there if not each.startswith(("HEAD ", "* ")))
+        raise CallFailed(f"There is no {http.method} {http.path[:80]} here; there are: {plain}.", kind="model")
 
 
 @asynccontextmanager
@@ -247,21 +263,21 @@ async def open_server(
     lanes = make_lanes(config, environment=environment, progress=progress, folder=folder)
     clients = make_room(tuple(lanes.values()), warn=LOG.warning, files_a_call=2)
     accounts = Accounts(config, environment=environment, folder=folder)
-    totals = CallTotals()
+    totals, log = CallTotals(), LaneLog()
     async with (
         exporting([config.telemetry]) as exported,
         open_store(config.cache, folder=folder, password=environment.get(PASSWORD, "")) as store,
         Gateway(
             lanes.values(),
             store=store,
-            on_event=LaneLog(),
+            on_event=log,
             on_call=to_both(totals, exported),
             tell_of_hits=exported is not None,
             many_programs=True,
         ) as gateway,
         AsyncExitStack() as stack,
     ):
-        server = Server(config, gateway, accounts, totals)
+        server = Server(config, gateway, accounts, totals, log=log)
         app = server.app()
         door = Door(app, room=clients)
         opened = partial(door.opened, host=config.host.strip("[]"), port=config.port)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ from metaspo.backends import (
 from metaspo.bench.overhead import fast_server
 from metaspo.cache import MemoryStore, StoreError
 from metaspo.scheduling import (
+    Account,
     Budget,
+    BudgetExhausted,
     CallFailed,
     Client,
     DrawCounter,
@@ -50,7 +53,7 @@ from metaspo.scheduling import (
 )
 from metaspo.scheduling.client import FROM_WITHIN, HITS_KEPT
 from metaspo.scheduling.failures import STATUS, call_failed
-from metaspo.scheduling.lanes.verdicts import VERDICT_LASTS
+from metaspo.scheduling.lanes.verdicts import FIRST_LASTS
 from metaspo.scheduling.open_files import OURS
 
 SAMPLED = Sampling(temperature=1.0)
@@ -669,18 +672,45 @@ def test_a_trio_program_can_leave_a_call() -> None:
 
 
 @pytest.mark.virtual
-async def test_what_only_a_person_can_mend_is_tried_again_after_a_minute() -> None:
-    """Where many programs ask: whoever topped the account up does not start the server anew."""
-    mended: list[bool] = []
-    model = Simulated(echo, faults=lambda _request, _sent: None if mended else CreditExhausted("no credit"))
+async def test_what_only_a_person_can_mend_is_tried_again_soon() -> None:
+    """Where many programs ask: whoever topped the account up does not start the server anew. So it is however often it
+    happens, as long as calls are answered between."""
+    used_up: list[bool] = []
+    model = Simulated(echo, faults=lambda _request, _sent: CreditExhausted("no credit") if used_up else None)
     async with Gateway([Lane("m", [model])], store=MemoryStore(), many_programs=True) as gateway:
-        for _ in range(2):
-            with pytest.raises(LaneStopped):
-                await gateway.complete(ask("q"), lane="m")
-        assert len(model.calls) == 1
-        mended.append(True)
-        await asyncio.sleep(VERDICT_LASTS + 1)
-        assert (await gateway.complete(ask("q"), lane="m")).text == "q/0"
+        for number in range(4):
+            used_up.append(True)
+            for _ in range(2):
+                with pytest.raises(LaneStopped):
+                    await gateway.complete(ask(f"{number}"), lane="m")
+            assert len(model.calls) == 2 * number + 1
+            used_up.clear()
+            await asyncio.sleep(FIRST_LASTS)
+            assert (await gateway.complete(ask(f"{number}"), lane="m")).text == f"{number}/0"
+
+
+@pytest.mark.virtual
+async def test_a_request_that_is_too_much_for_a_budget_fails_alone_where_many_programs_ask() -> None:
+    """Whether it stood in line or came when nothing was out; what fits is asked, before and after and beside it."""
+    budget = Budget(tokens=2_000)
+    account = Account("a", budget)
+    model = Simulated(echo, latency=lambda _request: 1.0)
+
+    def sized(text: str, most: int) -> Request:
+        return replace(ask(text), sampling=Sampling(max_tokens=most))
+
+    async with Gateway([Lane("m", [model])], store=MemoryStore(), many_programs=True) as gateway:
+        sizes = [9_000, 400, 9_000, 400, 9_000]
+        for round_ in range(2):
+            asked = [sized(f"{round_} {number}", most) for number, most in enumerate(sizes)]
+            ends = await asyncio.gather(
+                *(gateway.complete(request, lane="m", account=account) for request in asked), return_exceptions=True
+            )
+            assert [isinstance(end, BudgetExhausted) for end in ends] == [most > 2_000 for most in sizes]
+    said = str(ends[0])
+    assert said.startswith("This request may take up to 9,")
+    assert "of the 2,000 tokens of the budget of a are left" in said
+    assert "ask for less (max_tokens), or raise the cap on tokens" in said
 
 
 def test_a_cap_in_dollars_against_which_calls_could_not_count_is_refused() -> None:

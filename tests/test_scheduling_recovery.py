@@ -7,7 +7,7 @@ from metaspo.backends import AccessDenied, TimedOut
 from metaspo.scheduling import LaneSettings, RunStopped
 from metaspo.scheduling.lanes.endpoints import FAULTS_TO_REST, Health
 from metaspo.scheduling.lanes.recovery import DOUBTED
-from metaspo.scheduling.lanes.verdicts import VERDICT_LASTS, Verdicts
+from metaspo.scheduling.lanes.verdicts import FIRST_LASTS, LONGEST_LASTS, Verdicts
 
 Table = list[tuple[float, str, str]]
 
@@ -126,11 +126,27 @@ def test_what_is_mended_opens_no_lane_that_was_closed() -> None:
     """Nor does the time after which a verdict is tried again."""
     verdicts = Verdicts("lane", final=False)
     verdicts.add(AccessDenied("no"), 10.0, model="m")
-    assert verdicts.reopens_at == 10.0 + VERDICT_LASTS
+    assert verdicts.reopens_at == 10.0 + FIRST_LASTS
     closed = RunStopped("closed")
     verdicts.close(closed)
     verdicts.clear()
     assert (verdicts.any, verdicts.of("m")) == (closed, closed)
+
+
+def test_a_verdict_lasts_seconds_and_each_that_follows_without_an_answer_twice_as_long_up_to_a_minute() -> None:
+    verdicts = Verdicts("lane", final=False)
+
+    def lasts() -> float:
+        verdicts.add(AccessDenied("no"), 10.0, model="m")
+        reopens = verdicts.reopens_at
+        verdicts.clear()
+        return reopens - 10.0
+
+    in_a_row = [lasts() for _ in range(9)]
+    assert in_a_row[:4] == [FIRST_LASTS * 2**k for k in range(4)]
+    assert in_a_row[-2:] == [LONGEST_LASTS] * 2
+    verdicts.answered()
+    assert lasts() == FIRST_LASTS
 
 
 def test_calls_that_hang_rest_an_endpoint_that_answers_nothing_while_another_one_does() -> None:

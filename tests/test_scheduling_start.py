@@ -10,7 +10,7 @@ from metaspo.backends import FatalError, Request, ServerInfo, Unreachable
 from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import EndpointDown, Event, Gateway, Lane, LaneSettings, LaneStopped, Unavailable
-from metaspo.scheduling.lanes.verdicts import VERDICT_LASTS
+from metaspo.scheduling.lanes.verdicts import FIRST_LASTS
 
 HASTY = LaneSettings(concurrency=4, time_limit=60.0, patience=120.0)
 
@@ -88,7 +88,7 @@ def test_a_start_that_cannot_succeed_stops_the_lane() -> None:
 
 @pytest.mark.parametrize("many_programs", [True, False])
 def test_what_could_not_start_is_started_once_somebody_has_mended_it(many_programs: bool) -> None:
-    """After the minute that a verdict lasts where many programs ask, or when the lane is reopened."""
+    """After the seconds that a verdict lasts where many programs ask, or when the lane is reopened."""
 
     async def main() -> None:
         def fail() -> None:
@@ -102,7 +102,7 @@ def test_what_could_not_start_is_started_once_somebody_has_mended_it(many_progra
                 await gateway.complete(ask(0), lane="lane")
             server.start_plan = lambda: None
             if many_programs:
-                await asyncio.sleep(VERDICT_LASTS + 1)
+                await asyncio.sleep(FIRST_LASTS)
             else:
                 gateway.reopen("lane")
             async with asyncio.timeout(60):

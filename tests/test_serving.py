@@ -23,6 +23,7 @@ from metaspo.serving.bodies import MAX_OF_BODY
 KEYS = {"ALICE_KEY": "sk-alice-secret", "BOB_KEY": "sk-bob-secret"}
 ALICE = {"Authorization": "Bearer sk-alice-secret"}
 BOB = {"Authorization": "Bearer sk-bob-secret"}
+NO_ACCESS = Refusal(401, "invalid_api_key", "Incorrect API key provided")
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Is it so?"}], "temperature": 0}
 SAMPLED = {**CHAT, "temperature": 1}
 
@@ -229,18 +230,86 @@ async def test_who_is_gone_waits_no_longer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("refusal", "status", "code"),
-    [(TOO_LONG, 400, "rejected"), (UNKNOWN_MODEL, 404, "model"), (NO_CREDIT, 402, "credit")],
+    [
+        (TOO_LONG, 400, "rejected"),
+        (UNKNOWN_MODEL, 404, "model"),
+        (NO_CREDIT, 402, "credit"),
+        (NO_ACCESS, 502, "access"),
+    ],
 )
 async def test_a_final_failure_says_that_it_is_and_stops_no_other_model(
-    tmp_path: Path, refusal: Refusal, status: int, code: str
+    tmp_path: Path, refusal: Refusal, status: int, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """And what a client can do; where the server is, and what it has to say to whoever runs this one, the log says."""
     with upstream(refuse=lambda _request, _before: refusal) as bad, upstream() as good:
         async with at(tmp_path, config_of(bad.url, good.url)) as (session, _):
             said, body, headers = await post(session)
             other = await post(session, {**CHAT, "model": "n"})
     assert (said, body["error"]["code"], headers["x-should-retry"]) == (status, code, "false")
-    assert refusal.message in body["error"]["message"]
+    of_client, told = code == "rejected", body["error"]["message"]
+    assert (refusal.message in told, refusal.message in caplog.text) == (of_client, not of_client)
+    assert "127.0.0.1" not in told
+    assert of_client or ("The model m " in told and "whoever runs this server" in told)
+    assert not of_client or told.startswith("The model's server rejected a request to up (status 400). The server says")
     assert other[0] == 200
+
+
+@pytest.mark.parametrize("refusal", [NO_ACCESS, NO_CREDIT, UNKNOWN_MODEL])
+async def test_a_model_that_only_a_person_can_mend_is_not_ready_until_it_is_tried_again(
+    tmp_path: Path, refusal: Refusal
+) -> None:
+    refused: list[Refusal] = [refusal]
+
+    def refuse(_request: Request, _before: int) -> Refusal | None:
+        return next(iter(refused), None)
+
+    async def ready(session: aiohttp.ClientSession) -> tuple[int, object]:
+        async with session.get("/ready") as answer:
+            return answer.status, (await answer.json())["down"]
+
+    with upstream(refuse=refuse) as bad, upstream() as good:
+        async with at(tmp_path / "one", config_of(bad.url)) as (session, _):
+            assert await ready(session) == (200, [])
+            assert (await post(session))[0] != 200
+            assert await ready(session) == (503, ["m"])
+        async with at(tmp_path / "two", config_of(bad.url, good.url)) as (session, running):
+            assert (await post(session))[0] != 200
+            assert await ready(session) == (200, ["m"])
+            refused.clear()
+            running._gateway.reopen("m")  # as it does itself after a while
+            assert await ready(session) == (200, [])
+            assert (await post(session))[0] == 200
+
+
+async def test_a_request_too_much_for_a_cap_is_told_how_much_and_stops_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = [{"model": "m", "prices": {"input": 1.0, "output": 100.0}}]
+    keys = [{"name": "alice", "key_env": "ALICE_KEY", "budget": {"dollars": 0.5}}]
+    with upstream() as server:
+        config = config_of(models=[{**model, "endpoints": [server.url]} for model in models], keys=keys)
+        async with at(tmp_path, config) as (session, _):
+            for seed in range(2):
+                status, body, headers = await post(session, {**CHAT, "seed": seed, "max_tokens": 10_000}, **ALICE)
+                assert (status, body["error"]["code"], headers["x-should-retry"]) == (402, "budget", "false")
+                assert (await post(session, {**CHAT, "seed": seed, "max_tokens": 100}, **ALICE))[0] == 200
+    told = body["error"]["message"]
+    assert told.startswith("This request may take up to $1.00")
+    assert "of the $0.5000 of the budget of alice are left" in told
+    assert "ask for less (max_tokens), or ask whoever runs this server to raise the cap on dollars." in told
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "a cap is told once"
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/chat/completions"), ("GET", "/v1/chat/completions")])
+async def test_a_path_that_there_is_not_is_told_with_those_there_are(tmp_path: Path, method: str, path: str) -> None:
+    async with (
+        at(tmp_path, config_of("http://127.0.0.1:9/v1")) as (session, _),
+        session.request(method, path, json=CHAT) as answer,
+    ):
+        assert answer.status == 404
+        told = (await answer.json())["error"]["message"]
+    assert told.startswith(f"There is no {method} {path} here; there are: ")
+    assert {"POST /v1/chat/completions", "GET /v1/models", "GET /ready"} <= set(told.split(": ")[1][:-1].split(", "))
 
 
 @pytest.mark.parametrize(
@@ -523,12 +592,15 @@ async def test_what_cannot_be_written_down_is_not_taken(tmp_path: Path, caplog: 
             spent.write_text("no folder any more")
             status, body, _ = await post(session, **ALICE)
             assert (status, body["error"]["code"]) == (500, "store")
-            assert f"{spent / 'spent.json'}, with what the accounts have spent, cannot be written" in str(body)
+            assert str(tmp_path) not in str(body)
+            assert (await post(session, **ALICE))[0] == 500
             assert (await post(session, {**CHAT, "seed": 1}, **BOB))[0] == 200
             assert server.calls == 1
             spent.unlink()
             assert (await post(session, **ALICE))[0] == 200
-    assert not caplog.records
+    (record,) = caplog.records
+    written = f"{spent / 'spent.json'}, with what the accounts have spent, cannot be written"
+    assert written in record.getMessage(), "once, and to whoever runs it"
 
 
 def test_what_cannot_be_written_down_in_the_end_is_told_with_its_file(tmp_path: Path) -> None:

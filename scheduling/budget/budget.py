@@ -50,6 +50,7 @@ class Cost(NamedTuple):
 
 
 NOTHING = Cost()
+LEAST = Cost(calls=1, tokens=1)  # what any call takes
 AHEAD = 200  # parts of a cap: so much is announced at once, and lost to the cap if the process is killed
 CALLS_AHEAD = 100  # the same in calls, where they are not capped
 DOLLAR_SLACK = 1e-9  # sums of floats do not come out even
@@ -264,8 +265,13 @@ class Purse:
             return "dollars"
         return None
 
-    def exhaustion(self, at_most: Cost, *, account: str) -> BudgetExhausted:
-        """The error for a call that does not fit although nothing is out."""
+    @property
+    def has_room(self) -> bool:
+        """Whether some call, if not any, may fit; not known of caps that are shared with other processes."""
+        return self.pool is None and self.short_of(LEAST) is None
+
+    def exhaustion(self, at_most: Cost, *, account: str, alone: bool = False) -> BudgetExhausted:
+        """The error for a call that does not fit although nothing is out; `alone`: another may."""
         cap = self.short_of(at_most) or "calls"
         if self.pool is not None and self.short_of(at_most) is None:
             return self.pool.exhaustion(Amounts(*at_most))
@@ -273,14 +279,15 @@ class Purse:
         spent: float = getattr(self.spent, cap)
         unanswered: float = getattr(self.unanswered, cap)
         need: float = getattr(at_most, cap)
-        show = _dollars if cap == "dollars" else _count
+        show, unit = (_dollars, "") if cap == "dollars" else (_count, f" {cap}")
         unsure = f" ({show(unanswered)} of them set aside for calls without an answer)" if unanswered else ""
         whose = f" of {self.name or account}" if self.name or account else ""
-        facts = (
-            f"The budget{whose} is used up: {show(spent)} of {show(limit)} {cap} are spent{unsure} and the next call"
-            f" may take {show(need)}"
-        )
-        return BudgetExhausted(facts, cap=cap, limit=limit, spent=spent)
+        facts = f"The budget{whose} is used up: {show(spent)} of {show(limit)} {cap} are spent{unsure} and the next call"
+        facts, advice = f"{facts} may take {show(need)}", "for more,"
+        if alone:
+            left = f"{show(limit - spent)} of the {show(limit)}{unit} of the budget{whose} are left{unsure}"
+            facts, advice = f"This request may take up to {show(need)}{unit}, and {left}", "ask for less (max_tokens), or"
+        return BudgetExhausted(facts, cap=cap, limit=limit, spent=spent, advice=advice)
 
 
 UNLIMITED = Budget()

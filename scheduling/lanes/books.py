@@ -25,13 +25,14 @@ UNSEEN = 32  # times what a call can take by its limit, for a lane of which no a
 class Books:
     """Of one lane."""
 
-    __slots__ = ("_billing", "_emit", "_estimator", "_flights", "_lane", "_prices")
+    __slots__ = ("_billing", "_emit", "_estimator", "_flights", "_lane", "_many_programs", "_prices")
 
     def __init__(self, lane: str, settings: LaneSettings, around: Surroundings) -> None:
         self._lane = lane
         self._prices, self._billing = settings.prices, settings.billing
         self._flights = around.flights
         self._emit = around.emit
+        self._many_programs = around.many_programs
         self._estimator = TokenEstimator()
 
     def __repr__(self) -> str:
@@ -174,11 +175,14 @@ class Books:
 
     def _exhaust(self, account: Account, at_most: Cost, now: float) -> None:
         """A call of that cost does not fit although nothing is out: whatever the account was to pay for, on any lane,
-        is paid by another one or fails."""
+        is paid by another one or fails. Where many programs ask only what does not fit: one may want far less than
+        another."""
+        purse = account.purse
+        alone = self._many_programs and purse.has_room
         if account.exhausted is None:
-            account.purse.exhausted = account.purse.exhaustion(at_most, account=account.name)
-            reason = str(account.exhausted)
-            self._emit(events.BudgetReached(lane=self._lane, at=now, account=account.name, reason=reason))
+            error = purse.exhaustion(at_most, account=account.name, alone=alone)
+            purse.exhausted = None if alone else error
+            self._emit(events.BudgetReached(lane=self._lane, at=now, account=account.name, reason=str(error)))
         for flight in self._flights:
-            if flight.state in WAITING_STATES and flight.payer.purse is account.purse:
+            if flight.state in WAITING_STATES and flight.payer.purse is purse:
                 flight.home.payer_exhausted(flight, now)

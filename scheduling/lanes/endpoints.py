@@ -13,7 +13,7 @@ from enum import Enum
 from hashlib import blake2b
 from math import ceil, inf
 
-from metaspo.backends import Backend, Request, Startable
+from metaspo.backends import Backend, BackendError, Request, Startable
 from metaspo.scheduling.statistics import EndpointStatistics
 
 LOAD_BOUND = 1.1  # times the mean load: more leaves places free on some replicas while calls wait on others
@@ -46,6 +46,7 @@ class Endpoint:
         answered: calls it answered so far; answered_at: when the last one; None before the first.
         look_at: when it is to be looked at next: started, probed, or asked for its gauges; infinite for not.
         load: the gauges it told last.
+        trouble: why it was rested, or what it refused that only a person can mend; None since it answered.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class Endpoint:
         "in_flight",
         "load",
         "look_at",
+        "trouble",
     )
 
     def __init__(self, backend: Backend, *, now: float = 0.0) -> None:
@@ -69,6 +71,7 @@ class Endpoint:
         self.answered_at: float | None = None
         self.look_at = now if self.health is Health.COLD else now + FIRST_LOOK
         self.load: Mapping[str, float] = {}
+        self.trouble: BackendError | None = None
         self._failed_requests: set[str] = set()
         self._recent: OrderedDict[str, bool] = OrderedDict()  # whether it answered, by the requests' keys
         self._rests = 0
@@ -80,6 +83,7 @@ class Endpoint:
         """It answered a call of the request of that key; true if that ends a rest or a trial."""
         self.answered += 1
         self.answered_at = now
+        self.trouble = None
         self._note(key, True)
         recovered = self.health is not Health.UP
         if recovered or self._failed_requests:

@@ -254,10 +254,19 @@ class LaneState:
         return flight.funds is not None
 
     def payer_exhausted(self, flight: Flight, now: float) -> None:
-        """The account that was to pay for a waiting flight cannot: another one does, or it fails."""
-        error = flight.payer.exhausted
-        flight.waiters.sort(key=lambda waiter: waiter.account.exhausted is not None)
-        if error is not None and flight.waiters[0].account.exhausted is not None:
+        """The account that was to pay for a waiting flight cannot, though nothing is out: another one does, or it
+        fails. One that is not exhausted may have room for it."""
+        payer, at_most = flight.payer, self.upper_bound(flight)
+        error = payer.exhausted
+        if error is None and payer.purse.short_of(at_most) is not None:
+            error = payer.purse.exhaustion(at_most, account=payer.name, alone=True)
+
+        def cannot(waiter: Waiter) -> bool:
+            own = error is not None and waiter.account.purse is payer.purse
+            return own or waiter.account.exhausted is not None
+
+        flight.waiters.sort(key=cannot)
+        if error is not None and cannot(flight.waiters[0]):
             self.unanswered.fail(flight, error, now)
         elif flight.state is State.PARKED:
             self.resume(flight, now)
@@ -269,18 +278,20 @@ class LaneState:
 
     def _set_aside(self, flight: Flight, now: float) -> Funds | None:
         """The most the call can cost. Where its account cannot, and no more is on its way, the flight goes into that
-        one's line until a call of the account gives something back, or, if none is out, the account is exhausted. It
-        fails where what is set aside cannot be written down."""
+        one's line until a call of the account gives something back, or, if none is out, the account is exhausted, or
+        the flight too much for it. It fails where what is set aside cannot be written down."""
         account = flight.payer
         try:
             funds = flight.funds = self.books.set_aside(account, flight, now)
         except StoreError as error:
             self.unanswered.fail(flight, error, now)
             return None
-        if funds is None and account.exhausted is None and not account.purse.filling:
+        if funds is not None or account.exhausted is not None or account.purse.filling:
+            return funds
+        if flight.state is not State.OVER and flight.payer is account:
             self._waiting.move(flight, State.PARKED)
             self._waiting.stand_in(account.parked, flight, priority=flight.priority)
-        return funds
+        return None
 
     def _has_work(self) -> bool:
         waits = self._waiting or (self._calls and self.verdicts.any is None)

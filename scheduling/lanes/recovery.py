@@ -53,6 +53,7 @@ class Recovery:
     def answered(self, call: Call, now: float) -> None:
         """A call was: its server answers, and its endpoint."""
         self.patience.succeeded()
+        self.verdicts.answered()
         self.doubt.answered(call.flight)
         if call.endpoint.succeed(call.flight.key, now):
             self._endpoints.look_next(call.endpoint, now)
@@ -66,7 +67,8 @@ class Recovery:
         self.patience.heard = self.patience.heard or not isinstance(error, Unreachable)
 
     def meant_by(self, error: BaseException, call: Call) -> BaseException:
-        """What a failure is where there are several replicas: what one says of itself need not hold for the others.
+        """What a failure is where there are several replicas: what one says of itself need not hold for the others, and
+        where it ends something, what is wrong with them is told, too.
 
         Where many programs ask, the model and the form are of one request, for which no replica is waited for.
         """
@@ -74,8 +76,23 @@ class Recovery:
             return error
         closed = [*call.flight.closed_at(), call.endpoint]
         of_request = not self.verdicts.final and isinstance(error, UnknownModel | WrongForm)
-        elsewhere = self._endpoints.another(closed) if of_request else self._endpoints.may_answer(closed)
-        return retry.NotHere(describe(error)) if elsewhere else error
+        if of_request:
+            return retry.NotHere(describe(error)) if self._endpoints.another(closed) else error
+        call.endpoint.trouble = error
+        elsewhere = self._endpoints.may_answer(closed)
+        return retry.NotHere(describe(error)) if elsewhere else self._with_others(error, call.endpoint)
+
+    def _with_others(self, error: FatalError, endpoint: Endpoint) -> FatalError:
+        """The same error, naming each other replica of which the same is known, or what else is."""
+        alike, more = [], []
+        for other in self._endpoints.all:
+            if other is not endpoint and other.trouble is not None:
+                said, name = describe(other.trouble), other.backend.name
+                same = said.replace(name, endpoint.backend.name) == describe(error)
+                (alike if same else more).append(name if same else said)
+        also = [f"The same is true of {', '.join(alike)}."] if alike else []
+        sentences = [describe(error), *also, *more]
+        return type(error)(" ".join(f"{each.rstrip('.')}." for each in sentences)) if alike or more else error
 
     def decide(self, call: Call, error: TransientError, now: float) -> retry.Decision:
         """What the table says of a failure."""
@@ -195,6 +212,7 @@ class Recovery:
     def rest(self, endpoint: Endpoint, error: BackendError, now: float) -> None:
         """Send nothing to an endpoint until it answers a probe."""
         wait = endpoint.rest()
+        endpoint.trouble = error
         self._endpoints.look_next(endpoint, now + wait)
         name = endpoint.backend.name
         self._emit(events.EndpointDown(lane=self._lane, at=now, endpoint=name, wait=wait, reason=describe(error)))

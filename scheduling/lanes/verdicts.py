@@ -8,23 +8,25 @@ from math import inf
 from metaspo.backends import FatalError
 from metaspo.scheduling.errors import LaneStopped, RunStopped
 
-VERDICT_LASTS = 60.0  # seconds, where many programs ask: somebody mends a key or tops up while they go on
+FIRST_LASTS = 1.0  # seconds, where many programs ask: somebody mends a key or tops up while they go on
+LONGEST_LASTS = 60.0  # each that follows without an answer between lasts twice as long as the one before
 
 
 class Verdicts:
     """Of one lane.
 
     Attributes:
-        final: whether they are for good; else it is tried again after `VERDICT_LASTS`.
+        final: whether they are for good; else it is tried again soon, and then less and less often.
         reopens_at: when that is; infinite while there is nothing to try again.
     """
 
-    __slots__ = ("_closed", "_lane", "_models", "_whole", "final", "reopens_at")
+    __slots__ = ("_closed", "_in_a_row", "_lane", "_models", "_whole", "final", "reopens_at")
 
     def __init__(self, lane: str, *, final: bool) -> None:
         self.final = final
         self.reopens_at = inf
         self._closed = False
+        self._in_a_row = 0  # that no answer came between
         self._lane = lane
         self._whole: RunStopped | None = None  # all of it
         self._models: dict[str, LaneStopped] = {}
@@ -54,8 +56,14 @@ class Verdicts:
         else:
             self._models[model] = verdict
         if not self.final:
-            self.reopens_at = min(self.reopens_at, now + VERDICT_LASTS)
+            lasts = min(FIRST_LASTS * 2.0 ** min(self._in_a_row, 30), LONGEST_LASTS)
+            self.reopens_at = min(self.reopens_at, now + lasts)
+            self._in_a_row += 1
         return verdict
+
+    def answered(self) -> None:
+        """A call was: what is met next is new."""
+        self._in_a_row = 0
 
     def close(self, reason: RunStopped) -> None:
         """The gateway is closed: nothing goes any more, whatever was said before."""

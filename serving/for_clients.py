@@ -1,0 +1,46 @@
+"""A failure as a client of a server is told it: what the client can do. Where the models are, and what only whoever
+runs the server can mend, is for its log."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from metaspo.scheduling import CallFailed
+from metaspo.scheduling.failures import Kind
+
+_SEE = "whoever runs this server finds in its log why"
+_WITHHELD: Mapping[Kind, str] = {
+    "access": f"The model {{model}} cannot be had here now, whatever is asked: {_SEE}.",
+    "credit": f"The model {{model}} cannot be had here now: what this server may spend on it is used up; {_SEE}.",
+    "model": f"The model {{model}} cannot be had here now, as its own server does not know it: {_SEE}.",
+    "unavailable": f"The model {{model}} does not answer now; {_SEE}.",
+    "store": f"This server cannot keep what is answered or spent, and so asks nothing: {_SEE}.",
+    "bug": f"A mistake in metaspo: {_SEE}.",
+}
+_ITS_SERVER = "the model's server"
+_LESS = "max_tokens in the request"
+_THEIRS = "raise the cap"
+
+
+def is_withheld(failed: CallFailed) -> bool:
+    """Whether what it says is only for whoever runs the server."""
+    return failed.kind in _WITHHELD and _LESS not in str(failed)
+
+
+def for_client(failed: CallFailed, *, model: str, servers: Iterable[str]) -> CallFailed:
+    """The same failure in words for a client that asked for `model`, which these servers have."""
+    words = str(failed)
+    if is_withheld(failed):
+        again = f" Try again in {failed.retry_after:.0f} seconds." if failed.retry_after else ""
+        words = _WITHHELD[failed.kind].format(model=model) + again
+    elif failed.kind == "budget":
+        words = words.replace(_THEIRS, f"ask whoever runs this server to {_THEIRS}")
+    told = CallFailed(_without_addresses(words, servers), kind=failed.kind, retry_after=failed.retry_after)
+    told.__cause__ = failed
+    return told
+
+
+def _without_addresses(words: str, servers: Iterable[str]) -> str:
+    words = re.sub(r"\(status (\d+), [^\s)]+\)", r"(status \1)", words)
+    for name in servers:
+        words = re.sub(rf"(?:https?://)?{re.escape(name)}(?:/[^\s,;)]*)?", _ITS_SERVER, words)
+    return words.replace(_ITS_SERVER, _ITS_SERVER.capitalize(), 1) if words.startswith(_ITS_SERVER) else words
