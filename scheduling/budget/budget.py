@@ -282,11 +282,12 @@ class Purse:
         show, unit = (_dollars, "") if cap == "dollars" else (_count, f" {cap}")
         unsure = f" ({show(unanswered)} of them set aside for calls without an answer)" if unanswered else ""
         whose = f" of {self.name or account}" if self.name or account else ""
-        facts = f"The budget{whose} is used up: {show(spent)} of {show(limit)} {cap} are spent{unsure} and the next call"
-        facts, advice = f"{facts} may take {show(need)}", "for more,"
+        facts = f"The budget{whose} is used up: {show(spent)} of {show(limit)} {cap} are spent{unsure}"
+        facts, advice = f"{facts} and the next call may take {show(need)}", "for more,"
         if alone:
             left = f"{show(limit - spent)} of the {show(limit)}{unit} of the budget{whose} are left{unsure}"
-            facts, advice = f"This request may take up to {show(need)}{unit}, and {left}", "ask for less (max_tokens), or"
+            facts = f"This request may take up to {show(need)}{unit}, and {left}"
+            advice = "ask for less (max_tokens), or"
         return BudgetExhausted(facts, cap=cap, limit=limit, spent=spent, advice=advice)
 
 
