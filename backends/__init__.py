@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from metaspo.backends.chat.request import UNASKED, ChatCall, read_chat_call, read_message, read_raw_request
     from metaspo.backends.errors import (
         AccessDenied,
+        BackendBroken,
         BackendError,
         ConnectionLost,
         CreditExhausted,
@@ -68,6 +69,7 @@ __all__ = [
     "UNASKED",
     "AccessDenied",
     "Backend",
+    "BackendBroken",
     "BackendError",
     "ChatCall",
     "Completion",

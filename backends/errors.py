@@ -11,6 +11,10 @@ class BackendError(Exception):
     """A call that brought no answer."""
 
 
+class BackendBroken(Exception):
+    """A mistake in a backend's code: it raised what is no `BackendError`, which is the cause, or gave no `Reply`."""
+
+
 class TransientError(BackendError):
     """May pass: try again later.
 

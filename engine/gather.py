@@ -18,6 +18,7 @@ async def gather(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """
     pending = list(coroutines)
     results: dict[int, T] = {}
+    failure: BaseException | None = None
 
     async def collect(position: int, coroutine: Coroutine[Any, Any, T]) -> None:
         results[position] = await coroutine
@@ -27,10 +28,15 @@ async def gather(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
             for position, coroutine in enumerate(pending):
                 group.start_soon(collect, position, coroutine)
     except BaseExceptionGroup as failures:
-        raise first_leaf(failures) from None
+        failure = first_leaf(failures)
     finally:
         for coroutine in pending:
             coroutine.close()  # those that a cancellation kept from starting
+    try:
+        if failure is not None:
+            raise failure  # out here, where neither its cause nor its context is touched
+    finally:
+        del failure
     return [results[position] for position in range(len(pending))]
 
 

@@ -4,7 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from metaspo.backends import AccessDenied, CreditExhausted, RequestRejected, TransientError, UnknownModel, WrongForm
+from metaspo.backends import (
+    AccessDenied,
+    BackendBroken,
+    CreditExhausted,
+    RequestRejected,
+    TransientError,
+    UnknownModel,
+    WrongForm,
+)
 from metaspo.backends.http.errors import FOR_CALLERS
 from metaspo.cache import StoreError
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
@@ -52,7 +60,7 @@ class CallFailed(Exception):
             be answered), "given_up" (it had no answer while others had one), "model" (not served), "access" (the
             provider refuses our key), "credit" (its account's), "budget" (the cap that was set here), "unavailable"
             (nobody answers, or could), "store" (the cache), "closed" (the client or the server), "bug" (a mistake in
-            metaspo).
+            metaspo, or in a backend of yours).
         status: what HTTP has for it.
         retry_after: seconds after which it may go; None where that says nothing.
         final: whether trying again as it is would be in vain.
@@ -60,7 +68,7 @@ class CallFailed(Exception):
 
     def __init__(self, message: str, *, kind: Kind, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.kind: Kind = kind
         self.status = STATUS[kind]
         self.retry_after = retry_after
         self.final = kind not in _PASSES
@@ -83,7 +91,7 @@ def call_failed(error: BaseException) -> CallFailed:
 
 
 def _words(error: BaseException) -> str:
-    if kind_of(error) == "bug":
+    if kind_of(error) == "bug" and not isinstance(error, BackendBroken):
         return f"A mistake in metaspo: {type(error).__name__}: {error}"
     words = str(error)
     for of_configs, of_requests in FOR_CALLERS.items():

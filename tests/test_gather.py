@@ -1,11 +1,13 @@
 """Many coroutines side by side by plain tasks: results by position, failures as they are, nothing left behind."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
 import anyio
 import pytest
 
-from metaspo.engine.gather import gather_many
+from metaspo.engine.gather import gather, gather_many
 
 
 async def after(seconds: float, value: str, ended: list[str]) -> str:
@@ -36,6 +38,28 @@ async def test_the_first_failure_ends_the_others_and_is_raised_as_it_is() -> Non
         await gather_many([after(5, "a", ended), failing(), failing(), after(5, "b", ended)])
     assert sorted(ended) == ["a", "b"]
     assert asyncio.get_running_loop().time() < 5
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("gathering", [gather, gather_many])
+async def test_a_failure_keeps_the_cause_and_the_context_it_was_raised_with(
+    gathering: Callable[[Iterable[Coroutine[Any, Any, None]]], Awaitable[list[None]]],
+) -> None:
+    """By which a user finds the line of code that failed, however deep in a run it is called."""
+    cause, context = KeyError("of the user's code"), LookupError("while that was handled")
+
+    async def failing() -> None:
+        try:
+            raise context
+        except LookupError:
+            raise ValueError("told") from cause
+
+    async def nested() -> None:
+        await gathering([failing()])
+
+    with pytest.raises(ValueError, match="told") as failed:
+        await gathering([nested()])
+    assert (failed.value.__cause__, failed.value.__context__) == (cause, context)
 
 
 @pytest.mark.virtual

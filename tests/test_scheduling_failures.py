@@ -4,6 +4,7 @@ import pytest
 
 from metaspo.backends import (
     AccessDenied,
+    BackendBroken,
     CreditExhausted,
     FatalError,
     Overloaded,
@@ -84,3 +85,8 @@ def test_a_mistake_of_ours_says_that_it_is_one() -> None:
     failed = call_failed(KeyError("x"))
     assert (failed.kind, failed.status, failed.final) == ("bug", 500, True)
     assert str(failed) == "A mistake in metaspo: KeyError: 'x'"
+
+
+def test_a_mistake_in_a_backend_is_not_said_to_be_ours() -> None:
+    failed = call_failed(BackendBroken("The backend mine (own.Mine) raised KeyError: 'x'."))
+    assert (failed.kind, str(failed)) == ("bug", "The backend mine (own.Mine) raised KeyError: 'x'.")

@@ -5,7 +5,7 @@ import contextlib
 import gc
 from collections.abc import Coroutine, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -14,6 +14,7 @@ from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, Server, SlotServer, a
 from metaspo.backends import (
     AccessDenied,
     Backend,
+    BackendBroken,
     Completion,
     ConnectionLost,
     HalfAnswer,
@@ -23,11 +24,14 @@ from metaspo.backends import (
     ServerFault,
     TimedOut,
     UnknownModel,
+    Usage,
 )
 from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import Entry, MemoryStore, StoreError, request_key
+from metaspo.cache.testing import make_entry
 from metaspo.scheduling import (
     Account,
+    Budget,
     CallRecord,
     Event,
     Gateway,
@@ -440,7 +444,7 @@ def test_a_timeout_of_the_backend_is_tried_again() -> None:
 
 
 def test_a_bug_in_a_backend_reaches_its_waiters_and_nobody_else() -> None:
-    """An error that is no BackendError is raised as it is; the lane goes on."""
+    """They are told whose mistake it is, with what was raised as the cause; the lane goes on."""
 
     def stumble(request: Request) -> None:
         if request.messages[-1].content == "question 1":
@@ -454,28 +458,61 @@ def test_a_bug_in_a_backend_reaches_its_waiters_and_nobody_else() -> None:
             good = asyncio.create_task(gateway.complete(ask(2), lane="lane"))
             assert (await good).text == "question 2"
             for task in bad:
-                with pytest.raises(ZeroDivisionError):
+                with pytest.raises(BackendBroken, match=r"The backend .*\.Server\) raised ZeroDivisionError") as failed:
                     await task
+                assert isinstance(failed.value.__cause__, ZeroDivisionError)
 
     run_virtual(main())
 
 
+@pytest.mark.virtual
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        (None, "a NoneType, and must return a metaspo.backends.Reply"),
+        (make_entry().completion, "a Completion, and must"),
+        (Reply(cast("Completion", "yes")), "no Completion with a text and a Usage"),
+        (Reply(make_entry().completion._replace(text=cast("str", None))), "no Completion with a text"),
+        (Reply(make_entry().completion._replace(usage=cast("Usage", None))), "a text and a Usage"),
+        (asyncio.CancelledError(), "raised a CancelledError, and nobody had cancelled its call"),
+    ],
+)
+async def test_what_a_backend_returns_in_place_of_a_reply_is_told_and_its_call_counted(
+    returned: object, says: str
+) -> None:
+    class Odd(Server):
+        async def complete(self, request: Request, *, time_limit: float) -> Reply:
+            if isinstance(returned, BaseException):
+                raise returned
+            return cast("Reply", returned)
+
+    async with gateway_over(Odd()) as gateway:
+        account = Account("mine", Budget(calls=1))
+        with pytest.raises(BackendBroken, match=says):
+            await gateway.complete(ask(1), lane="lane", account=account)
+        assert account.taken().calls == 1  # somebody may be paid for it
+
+
 class Stumbling(Server):
-    """Makes its mistake before there is anything to wait for."""
+    """Makes its mistake before there is anything to wait for: raises, or is no coroutine function."""
 
     def complete(self, request: Request, *, time_limit: float) -> Coroutine[Any, Any, Reply]:
         if request.messages[-1].content == "question 1":
             raise ZeroDivisionError("a bug")
+        if request.messages[-1].content == "question 3":
+            return cast("Coroutine[Any, Any, Reply]", Reply(make_entry().completion))
         return super().complete(request, time_limit=time_limit)
 
 
 @pytest.mark.virtual
 async def test_a_backend_that_fails_as_it_is_called_fails_that_request_and_nobody_behind_it() -> None:
     async with gateway_over(Stumbling()) as gateway:
-        bad, good = (asyncio.create_task(gateway.complete(ask(number), lane="lane")) for number in (1, 2))
+        bad, plain, good = (asyncio.create_task(gateway.complete(ask(number), lane="lane")) for number in (1, 3, 2))
         assert (await good).text == "question 2"
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(BackendBroken, match="raised ZeroDivisionError: a bug"):
             await bad
+        with pytest.raises(BackendBroken, match="must be `async def`"):
+            await plain
 
 
 class SlowStore(MemoryStore):

@@ -1,5 +1,6 @@
 """Metrics against their definitions, computed here a second way, and against examples worked out by hand."""
 
+import asyncio
 import math
 import sys
 from collections.abc import Sequence
@@ -276,12 +277,14 @@ def test_what_a_metric_fails_on_is_named_with_its_line() -> None:
         UserMetric("mine:fn", fail).grade("x", Example("Q", ("x",), "a.jsonl:3"))
 
 
-def test_a_function_that_ends_the_program_has_failed_as_any_other() -> None:
+@pytest.mark.parametrize("raised", [SystemExit("4"), asyncio.CancelledError("4")])
+def test_a_function_that_ends_the_program_or_its_task_has_failed_as_any_other(raised: BaseException) -> None:
     def ends(prediction: str | None, answers: tuple[str, ...]) -> float:
-        raise SystemExit(4)
+        raise raised
 
-    with pytest.raises(MetricError, match="failed on the prediction 'x': SystemExit: 4"):
+    with pytest.raises(MetricError, match=f"failed on the prediction 'x': {type(raised).__name__}: 4") as failed:
         UserMetric("mine:ends", ends).grade("x", Example("Q", ("x",)))
+    assert failed.value.__cause__ is raised
 
 
 def write_metric(folder: Path, value: float) -> None:

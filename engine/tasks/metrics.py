@@ -125,7 +125,9 @@ class UserMetric(MeanOfGrades):
         """Raises `MetricError` where the function fails, or returns neither a number from 0 to 1 nor such a `Grade`."""
         try:
             returned: object = self.function(prediction, example if self._takes_example else example.answers)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a CancelledError, too, which would be taken for one of the run's own
             why = f"{type(error).__name__}: {error}"
             raise MetricError(failed_on(prediction, example, why, name=self.name)) from error
         return checked_grade(returned, name=self.name, prediction=prediction)

@@ -119,7 +119,8 @@ class Books:
 
     def failed(self, call: Call, error: BaseException, now: float) -> None:
         """A call brought an error in place of an answer."""
-        if isinstance(error, BackendError) and retry.may_be_charged(error, billing=self._billing):
+        # of a mistake in the backend's code nobody knows whether it came before the answer or after it
+        if not isinstance(error, BackendError) or retry.may_be_charged(error, billing=self._billing):
             self.at_most(call, now)
         else:
             self._close(call, NOTHING, now)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 
-from metaspo.backends import BackendError, Completion, Reply, Startable, TransientError
+from metaspo.backends import Backend, BackendBroken, BackendError, Completion, Reply, Startable, TransientError, Usage
 from metaspo.backends.loops.closing import close_all
 from metaspo.scheduling import events
 from metaspo.scheduling.budget.account import Account
@@ -120,10 +120,13 @@ class OpenLane:
         self._timer, self._rings_at = self._loop.call_at(when, self._ring), when
 
     def _launch(self, call: Call, now: float) -> None:
+        backend = call.endpoint.backend
         try:
-            work = call.endpoint.backend.complete(call.flight.request, time_limit=self._time_limit)
+            work = backend.complete(call.flight.request, time_limit=self._time_limit)
+            if not asyncio.iscoroutine(work):
+                raise TypeError(f"`complete` must be `async def`, and gave a {type(work).__name__} at once")
         except Exception as bug:  # noqa: BLE001 - a mistake in the backend, which is for those who wait
-            self.state.unanswered.failed(call, bug, now)
+            self.state.unanswered.failed(call, _as_told(backend, bug), now)
             return
         task = self._loop.create_task(work, context=self._context.copy())
         call.cancel = task.cancel
@@ -134,9 +137,9 @@ class OpenLane:
         """A call has ended, in whatever way."""
         call, now, state = self._calls.pop(task), self._loop.time(), self.state
         try:
-            if task.cancelled():
+            if task.cancelled() and task.cancelling():
                 state.unanswered.cancelled(call, now)
-            elif (error := task.exception()) is not None:
+            elif (error := _why_no_reply(call.endpoint.backend, task)) is not None:
                 state.unanswered.failed(call, error, now)
             else:
                 reply = task.result()
@@ -169,6 +172,39 @@ class OpenLane:
         if self._listener is not None:
             # a listener that raises must not disturb the lane
             self._loop.call_soon(self._listener, event, context=self._context)
+
+
+def _why_no_reply(backend: Backend, task: "asyncio.Task[Reply]") -> BaseException | None:
+    """Why a call that has ended brought no answer; None where it did."""
+    if task.cancelled():
+        return _broken(backend, "raised a CancelledError, and nobody had cancelled its call")
+    if (error := task.exception()) is not None:
+        return _as_told(backend, error)
+    reply: object = task.result()
+    match reply:
+        case Reply(Completion(str(), _, Usage())):
+            return None
+        case Reply():
+            return _broken(backend, "returned a Reply that holds no Completion with a text and a Usage")
+    return _broken(backend, f"returned a {type(reply).__name__}, and must return a metaspo.backends.Reply")
+
+
+def _as_told(backend: Backend, error: BaseException) -> BaseException:
+    """What a backend raised, to those who wait: they hear whose mistake it is."""
+    if isinstance(error, BackendError) or not isinstance(error, Exception):
+        return error
+    broken = _broken(
+        backend,
+        f"raised {type(error).__name__}: {error} (what may pass it raises as a metaspo.backends.TransientError, what "
+        "concerns one request as a RequestRejected)",
+    )
+    broken.__cause__ = error
+    return broken
+
+
+def _broken(backend: Backend, what: str) -> BackendBroken:
+    kind = type(backend)
+    return BackendBroken(f"The backend {backend.name} ({kind.__module__}.{kind.__qualname__}) {what}.")
 
 
 async def _look(endpoint: Endpoint, health: Health) -> Mapping[str, float]:

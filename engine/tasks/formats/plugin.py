@@ -80,7 +80,9 @@ class Plugin:
     def _called(self, method: Callable[..., T], *texts: str) -> T:
         try:
             return method(*texts)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a CancelledError, too, which would be taken for one of the run's own
             why = f"answer.kind = {self.path!r} failed on {shown(texts[0])}: {type(error).__name__}: {error}"
             raise FormatError(why) from error
 
