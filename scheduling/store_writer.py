@@ -85,12 +85,14 @@ class StoreWriter:
             error = RunStopped("The gateway was closed before an answer was kept.")
         else:
             error = task.exception()
-        kept: Mapping[str, Entry | StoreError] = {} if error is not None else task.result()
+        returned: object = {} if error is not None else task.result()
+        kept: Mapping[str, object] = returned if isinstance(returned, Mapping) else {}
         for flight, payer in batch:
-            result = error or kept.get(flight.key) or StoreError("The store did not say what it kept.")
+            result = error or kept.get(flight.key)
             flight.home.stored()
-            if isinstance(result, BaseException):
-                self._flights.fail(flight, result)
+            if not isinstance(result, Entry):
+                mute = StoreError(f"The store did not say what it kept: {self._store!r}.")
+                self._flights.fail(flight, result if isinstance(result, BaseException) else mute)
                 continue
             payer.tally(flight.home.name).store_seconds += now - flight.since
             if self._lookups:

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import cast
 
-from scheduling_world import answer, ask
+import pytest
+from scheduling_world import Server, answer, ask
 from test_scheduling_lane_state import Rig
 
 from metaspo.cache import Entry, MemoryStore, StoreError, request_key
+from metaspo.scheduling import Gateway, Lane
 from metaspo.scheduling.store_writer import StoreWriter
 
 
@@ -52,3 +55,23 @@ async def test_an_answer_that_comes_while_the_store_is_asked_is_found_by_whoever
     assert await later == {}
     await writer.aclose(grace=1.0)
     assert store.stored == [1]
+
+
+class Mute(MemoryStore):
+    """Keeps everything, and returns something else than it has to."""
+
+    def __init__(self, returned: object) -> None:
+        super().__init__()
+        self.returned = returned
+
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
+        await super().put_many(entries)
+        return cast("dict[str, Entry | StoreError]", self.returned)
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("returned", [None, {}, [], {request_key(ask(1)): "kept"}])
+async def test_nobody_waits_for_ever_for_a_store_that_does_not_say_what_it_kept(returned: object) -> None:
+    async with Gateway([Lane("lane", [Server()])], store=Mute(returned)) as gateway:
+        with pytest.raises(StoreError, match="did not say what it kept: <MemoryStore entries=1>"):
+            await asyncio.wait_for(gateway.complete(ask(1), lane="lane"), 60)
