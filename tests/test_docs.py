@@ -159,6 +159,28 @@ def test_the_client_in_the_documents_runs(tmp_path: Path, monkeypatch: pytest.Mo
     assert sum(server.asked.values()) == 100 + 3
 
 
+def test_the_search_in_a_program_of_ones_own_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a function for a model; run again it asks nothing."""
+    text = (ROOT / "docs" / "embed.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    asked, printed = list[object](), list[str]()
+    rows = [{"question": f"Is {number} even?", "answer": "no" if number % 2 else "yes"} for number in range(24)]
+
+    def generate(messages: object) -> str:
+        asked.append(messages)
+        return "yes"
+
+    calls = []
+    for _ in range(2):
+        exec(code, {"rows": rows, "generate": generate, "print": printed.append})  # noqa: S102 - the document's own example
+        calls.append(len(asked))
+    half = len(printed) // 2
+    assert printed[:half] == printed[half:]
+    assert (printed[0], printed[half - 1]) == ("init: 50.0%", "You are a helpful assistant.")
+    assert calls[0] == calls[1] > len(rows)
+
+
 @pytest.mark.parametrize("grades", ["judge", "function"])
 def test_the_config_on_the_page_on_judges_runs_as_it_stands_on_data_without_answers(
     grades: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
