@@ -22,8 +22,9 @@ def print_runs(out: Console, lines: Sequence[RunLine]) -> None:
     for line in lines:
         if line.unreadable:
             say(out, line.unreadable)
-    for line in [line for line in lines if line.goes_on_with][:GO_ON]:
-        say(out, f"{line.run} has not finished; this goes on with it: {line.goes_on_with}", style="dim")
+    for line in [line for line in lines if line.goes_on_with or line.hindered][:GO_ON]:
+        how = line.hindered or f"this goes on with it: {line.goes_on_with}"
+        say(out, f"{line.run} has not finished; {how}", style="dim")
 
 
 def difference_data(first: RunDirectory, second: RunDirectory) -> Data:

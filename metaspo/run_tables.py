@@ -129,9 +129,11 @@ def print_run_data(out: Console, data: Data) -> None:
 
 
 def _print_how_to_go_on(out: Console, data: Data) -> None:
-    """The command that goes on with a run that has ended before its end."""
-    if not data["result"] and not data.get("running") and data.get("goes_on_with"):
+    """The command that goes on with a run that has ended before its end, or why none does."""
+    if data.get("goes_on_with"):
         say(out, f"Go on with it: {data['goes_on_with']}", style="bold")
+    elif data.get("hindered"):
+        say(out, f"It cannot go on: {data['hindered']}", style="bold")
 
 
 def _print_warning(out: Console, summary: RunSummary, *, short: bool = False) -> None:
@@ -229,16 +231,17 @@ def _print_worst(out: Console, rows: Sequence[TaskRow], most: int) -> None:
 def _print_state(out: Console, data: Data, summary: RunSummary | None) -> None:
     """Where the run stands: its session under way, or how the last one ended if not at the end."""
     session = data.get("session")
+    again = "" if data.get("hindered") else "; start it again to go on"
     if session and session["state"] != "ended":
-        _print_session(out, Session(**session), told=summary is not None)
+        _print_session(out, Session(**session), told=summary is not None, again=again)
     under_way = session and session["state"] == "running"  # how an earlier session ended is no news then
     if not under_way and not (summary and summary.finished) and (summary or not session):
-        why = (summary and summary.stopped) or "interrupted; start it again to go on"
+        why = (summary and summary.stopped) or f"interrupted{again}"
         say(out, f"Not finished: {why}")
 
 
-def _print_session(out: Console, session: Session, *, told: bool) -> None:
-    """A session that has no summary; `told`: an earlier one has."""
+def _print_session(out: Console, session: Session, *, told: bool, again: str) -> None:
+    """A session that has no summary; `told`: an earlier one has; `again`: how to go on after it."""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.since))
     spent = f"{session.calls:,} calls, {show_dollars(session.dollars, unpriced=session.unpriced)}"
     if session.state == "running":
@@ -247,7 +250,7 @@ def _print_session(out: Console, session: Session, *, told: bool) -> None:
     else:
         text = (
             f"The last session (of {since}, {session.seconds:,.1f} s) ended without finishing, in {session.stage}, "
-            f"after at least {spent}: start it again to go on."
+            f"after at least {spent}{again}."
         )
     say(out, text, style="bold")
     if told:

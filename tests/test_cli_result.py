@@ -319,7 +319,7 @@ def test_what_begins_counts_the_tasks_of_each_role_there_is(project: Path) -> No
 def test_a_report_on_an_unfinished_run_names_the_config_to_go_on_with(project: Path) -> None:
     assert here("optimize", "run.toml", "--set", "budget.calls=20").code == 3
     (error,) = here("report").errors
-    assert "`metaspo optimize run.toml --set budget.calls=MORE_THAN_20` goes on with it" in error
+    assert "`metaspo optimize run.toml --set budget.calls=40` goes on with it" in error
 
 
 @pytest.mark.parametrize(

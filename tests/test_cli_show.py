@@ -106,16 +106,42 @@ def test_the_command_that_goes_on_with_a_run_is_told_with_what_was_set_and_the_c
     caps = ("--set", "budget.calls=30", "--set", "budget.tokens=1_000_000")
     assert here("optimize", "run.toml", *sets, *caps).code == 3
     command = "metaspo optimize run.toml --set 'base.revision=\"two words\"' --set iterations=1"
-    command += " --set budget.tokens=1000000 --set budget.calls=MORE_THAN_30"
+    command += " --set budget.tokens=1000000 --set budget.calls=60"
     assert f"Go on with it: {command}" in shown()
     assert command in here("runs").out
     assert here("runs", "--json").data[0]["goes_on_with"] == command
-    assert "budget.calls" in here(*shlex.split(command)[1:]).errors[0], "nothing is spent that nobody has allowed"
-    assert here(*shlex.split(command.replace("MORE_THAN_30", "3_000"))[1:]).code == 0
+    assert here(*shlex.split(command)[1:]).code == 3, "as it is pasted"
+    assert "--set budget.calls=120" in here("runs", "--json").data[0]["goes_on_with"]
+    assert here(*shlex.split(command.replace("calls=60", "calls=3_000"))[1:]).code == 0
     (run,) = here("runs", "--json").data
     assert run["line"]["state"] == "finished"
     assert run["line"]["goes_on_with"] == ""
     assert "Go on with it" not in shown()
+
+
+def test_a_run_that_cannot_go_on_says_why_wherever_a_command_would_be_offered(
+    project: Path, server: ChatServer
+) -> None:
+    """What is offered works; of a damaged journal and of a config that is gone there is nothing to offer."""
+    assert here("optimize", "run.toml", "--set", "budget.calls=30").code == 3
+    (run,) = here("runs", "--json").data
+    journal = Path(run["directory"]) / "journal.jsonl"
+    whole, config = journal.read_bytes(), (project / "run.toml").read_text()
+
+    def told() -> list[str]:
+        return [here("runs").out, here("show").out, here("show", "--all").out, here("report").err]
+
+    journal.write_bytes(whole.replace(b'"event":"start"', b'"event":"sta\xff', 1))
+    (refusal,) = here("optimize", "run.toml", "--set", "budget.calls=60").errors
+    (project / "run.toml").unlink()
+    gone = told()
+    (project / "run.toml").write_text(config)
+    for texts, why in ((told(), refusal.removeprefix("error: run: ")), (gone, "there is no such file any more")):
+        missing = [text for text in texts if why not in " ".join(text.split())]
+        assert not missing, (why, missing)
+        assert not any("metaspo optimize" in text or "start it again" in text for text in texts)
+    journal.write_bytes(whole)
+    assert all("metaspo optimize run.toml --set budget.calls=60" in text for text in told())
 
 
 def test_a_run_that_begins_anew_says_which_one_it_does_not_go_on_with(project: Path, server: ChatServer) -> None:
@@ -129,13 +155,13 @@ def test_a_run_that_begins_anew_says_which_one_it_does_not_go_on_with(project: P
     assert (anew.code, f"does not go on with {old}" in anew.err) == (3, True)
     commands = {run["name"]: run["goes_on_with"] for run in here("runs", "--json").data}
     (new,) = commands.keys() - {old}
-    assert commands == {old: "", new: "metaspo optimize run.toml --set budget.calls=MORE_THAN_40"}
+    assert commands == {old: "", new: "metaspo optimize run.toml --set budget.calls=80"}
     again = here("optimize", "run.toml", "--set", "budget.calls=50")
     assert "does not go on" not in again.err
     (project / "run.toml").write_text(config)
     assert "does not go on" not in here("optimize", "run.toml", "--set", "budget.calls=40").err
     assert {run["name"]: run["goes_on_with"] for run in here("runs", "--json").data} == {
-        old: "metaspo optimize run.toml --set budget.calls=MORE_THAN_40",
+        old: "metaspo optimize run.toml --set budget.calls=80",
         new: "",
     }
 

@@ -1,15 +1,26 @@
 """Configs: what is refused, and how it is said."""
 
+import inspect
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
 from metaspo.engine import ConfigError, load_config
+from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.toml import as_toml
+from metaspo.engine.errors import UnknownStrategy
+from metaspo.engine.strategies.registry import OUTER, outer_strategy
+from metaspo.engine.studies.grid_config import GridConfig
+from metaspo.engine.tasks.kinds import kinds_of
+from metaspo.engine.tasks.spec_table import SpecTable
+from metaspo.serving import ServeConfig
 
 GOOD = """
 [base]
@@ -79,19 +90,64 @@ def test_a_key_that_stands_in_the_wrong_table_is_told_the_right_one(
 @pytest.mark.parametrize(
     ("key", "kind"),
     [
-        ("iterations", "integer"),
+        ("iterations", "whole number"),
         ("racing", "number"),
         ("budget.dollars", "number"),
-        ("base.temperature", "number"),
-        ("base.concurrency", "integer"),
+        ("base.temperature", 'number or "none"'),
+        ("base.concurrency", 'whole number or "auto"'),
     ],
 )
 def test_true_is_no_number(tmp_path: Path, key: str, kind: str) -> None:
     path = tmp_path / "run.toml"
     path.write_text(GOOD, encoding="utf-8")
-    with pytest.raises(ConfigError, match=rf"{re.escape(key)}: must be a valid {kind} \(it is true\)"):
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)}: must be a {kind} \(it is true\)"):
         load_config(path, overrides={key: True})
     assert load_config(path, overrides={"early_rejection": True}).early_rejection
+
+
+def tables_within(table: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield table
+    kinds = {kind for field in table.model_fields.values() for kind in kinds_of(field.annotation)}
+    for kind in sorted(kinds & {*every_table(SpecTable)}, key=repr):
+        assert isinstance(kind, type)
+        yield from tables_within(kind)
+
+
+def every_table(table: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for each in table.__subclasses__():
+        yield each
+        yield from every_table(each)
+
+
+@pytest.mark.parametrize("config", [RunConfig, GridConfig, ServeConfig])
+def test_text_is_no_number_and_no_truth_value_and_a_number_is_none_either(config: type[BaseModel]) -> None:
+    """In any table, for any key that takes no text by its JSON schema."""
+    seen = 0
+    for table in set(tables_within(config)):
+        for key, schema in table.model_json_schema()["properties"].items():
+            kinds = {each.get("type") for each in schema.get("anyOf", [schema])} - {"null"}
+            if not kinds or kinds - {"boolean", "integer", "number"}:
+                continue
+            seen += 1
+            wrong: list[object] = ["3", "true"] if kinds == {"boolean"} else ["3", "x", True]
+            wrong += [0, 1.0] if kinds == {"boolean"} else [3.0] if kinds == {"integer"} else []
+            for value in wrong:
+                with pytest.raises(ValidationError) as caught:
+                    table.model_validate({key: value})
+                (fault,) = (each for each in caught.value.errors() if each["loc"][:1] == (key,))
+                assert "must be " in fault["msg"]
+                meant = "true" if kinds == {"boolean"} else "3"
+                assert ("leave the quotes out" in fault["msg"]) == (value == meant), (table, key, value, fault["msg"])
+    assert seen >= 8
+
+
+@pytest.mark.parametrize("name", ["ape", "evoprompt-ga", "gepa", "mipro", "opro", "protegi", "sprig", "textgrad"])
+def test_an_option_of_a_strategy_is_of_its_kind_too(name: str) -> None:
+    options = inspect.signature(resolve_name(f"metaspo.engine.strategies.{OUTER[name]}"), eval_str=True).parameters
+    for option, parameter in options.items():
+        if kinds_of(parameter.annotation) & {int, float} and str not in kinds_of(parameter.annotation):
+            with pytest.raises(UnknownStrategy, match=f"'{name}': {option}: must be a .*leave the quotes out"):
+                outer_strategy(name, {option: "3"})
 
 
 def test_every_fault_gets_a_line_of_its_own(tmp_path: Path) -> None:

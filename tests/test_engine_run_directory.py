@@ -16,6 +16,7 @@ from metaspo.engine import Observer, Prepared, RunDirectory, RunDirectoryError, 
 from metaspo.engine.project import file_name
 from metaspo.engine.runs.directory import run_directory, write_json, write_text
 from metaspo.engine.runs.execute import EARLIER_TIES
+from metaspo.engine.runs.going_on import going_on
 from metaspo.engine.runs.identity import fingerprint, later
 from metaspo.engine.runs.old_identity import old_fingerprint, shown
 from metaspo.engine.runs.stored import read_json
@@ -347,11 +348,14 @@ def test_who_only_looks_keeps_nobody_from_beginning(tmp_path: Path, monkeypatch:
 def test_the_command_that_goes_on_with_a_run_is_left_out_where_files_do_not_tell_it(
     tmp_path: Path, part: str, damaged: str
 ) -> None:
-    run = RunDirectory(tmp_path)
+    run, file = RunDirectory(tmp_path / "run"), tmp_path / "c.toml"
+    run.path.mkdir()
+    file.touch()
     write_json(run.config, {"budget": {"calls": 9}})
-    write_json(run.origin, {"config": "/c.toml", "set": {"budget.tokens": 5}})
+    write_json(run.origin, {"config": str(file), "set": {"budget.tokens": 5}})
     write_json(run.summary, {"cap": "calls"})
-    whole = "metaspo optimize /c.toml --set budget.tokens=5"
-    assert run.goes_on_with == f"{whole} --set budget.calls=MORE_THAN_9"
+    whole = f"metaspo optimize {file} --set budget.tokens=5"
+    assert going_on(run).command == f"{whole} --set budget.calls=18"
     getattr(run, part).write_text(damaged)
-    assert run.goes_on_with in ("", whole, "metaspo optimize /c.toml --set budget.calls=MORE_THAN_9")
+    without_set = f"metaspo optimize {file} --set budget.calls=18"
+    assert going_on(run).command in ("", whole, without_set)

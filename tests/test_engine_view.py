@@ -34,7 +34,11 @@ from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.journal.proposals import Proposals
 from metaspo.engine.journal.view import Barriers, BarrierWait, RunView, WatchedJournal
 from metaspo.engine.runs.directory import write_json
+from metaspo.engine.runs.summary import RunSummary
 from metaspo.scheduling import Cost
+from metaspo.scheduling.statistics import AccountStatistics
+
+NO_USE = AccountStatistics(lanes={})
 
 FIRST = {"": "S", "a": "A", "b": "B"}
 DROPPED = "could not get above 50.0% any more; 0 examples were not asked"
@@ -421,3 +425,14 @@ def test_a_session_that_graded_otherwise_than_those_before_is_told_once() -> Non
 def test_half_a_surrogate_pair_is_mended_in_a_file_of_json(tmp_path: Path) -> None:
     write_json(tmp_path / "summary.json", {"last": ("no \ud800",)})
     assert orjson.loads((tmp_path / "summary.json").read_bytes()) == {"last": ["no \ufffd"]}
+
+
+def test_what_a_budget_counts_beyond_the_calls_that_were_answered_is_told_beside_them() -> None:
+    """As after a kill; the sums of calls and dollars go by the answers alone."""
+    killed = Spent(calls=7, dollars=0.5, of_budget=Cost(10, 0, 0.8))
+    view = RunView.of([Start(), killed, Start(), Spent(calls=2, of_budget=Cost(2, 0, 0.0))])
+    assert (view.all_sessions.calls, view.all_sessions.set_aside) == (9, 3)
+    together = RunSummary(usage=NO_USE, all_sessions=view.all_sessions).together
+    assert "9 calls (a budget counts up to 3 more, whose answers nobody saw), $0.5000" in together
+    told = RunView.of([Start(), replace(killed, of_budget=Cost(7, 0, 0.5)), Start()]).all_sessions
+    assert "more" not in RunSummary(usage=NO_USE, all_sessions=told).together

@@ -52,19 +52,6 @@ def test_a_gain_has_to_be_shared_where_user_prompts_are_the_same_from_round_to_r
         parse_config(raw(outer={"shared_margin": 5}))
 
 
-@pytest.mark.parametrize("no", ["false", "0", "no", "off", 0, 0.0])
-def test_a_no_is_one_in_every_form_that_the_schema_reads(no: object) -> None:
-    """What a preset plans goes by it, as by what else a config made in Python says in another form."""
-    plainly = raw(preset=PLUS, train_calls=1_000, outer={"gate_doubles": False})
-    assert parse_config(raw(preset=PLUS, train_calls=1_000, outer={"gate_doubles": no})) == parse_config(plainly)
-    unshared = parse_config(raw(preset=PLUS, train_calls=200, outer={"shared": False}))
-    assert parse_config(raw(preset=PLUS, train_calls=200, outer={"shared": no})) == unshared
-    for calls in ("1000", 1000.0):
-        assert parse_config(raw(preset=PLUS, train_calls=calls)) == parse_config(raw(preset=PLUS, train_calls=1_000))
-    raced = parse_config(raw(preset=PLUS, train_calls=1_000, racing=0.1))
-    assert parse_config(raw(preset=PLUS, train_calls=1_000, racing="0.1")) == raced
-
-
 def test_with_few_calls_first_steps_are_larger() -> None:
     few, many = (parse_config(raw(preset=PLUS, train_calls=calls)).outer for calls in (299, 300))
     assert (few.first_passes, few.shared_margin, few.candidates) == (2, 9.6, 1)

@@ -29,6 +29,7 @@ from metaspo.engine.report.figures import Bar, before_and_after, draw, methods, 
 from metaspo.engine.report.page import COPY, Answers, Section, TextTable, changed_prompt, render_page
 from metaspo.engine.report.run_page import run_page, write_figures
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.stored import read_json
 from metaspo.engine.studies.table_formats import Table, latex
 
 TEXTS = st.text(alphabet="ab <&\n{}.", max_size=30)
@@ -91,6 +92,17 @@ async def test_a_page_of_a_run_whose_optimizer_writes_markup_holds_no_markup_of_
     sources = re.findall(r"<(?:img|script|link|iframe)[^>]*?src=(\S+)", page)
     assert sources
     assert all(source.startswith('"data:image/svg+xml;base64,') for source in sources)
+
+
+async def test_a_page_says_what_the_run_took_as_its_summary_does_and_what_of_it_the_search(tmp_path: Path) -> None:
+    report = await finished(tmp_path)
+    assert report.directory is not None
+    run = RunDirectory(report.directory)
+    spent, last = read_json(run, part="summary")["all_sessions"], history_of(report).points({})[-1]
+    assert 0 < last.calls < spent["calls"]
+    page = run_page(run)
+    assert f". {spent['calls']:,} calls, " in page
+    assert f" s; {last.calls:,} of the calls up to the last selection, the rest on the test splits" in page
 
 
 def history_of(report: RunReport) -> History:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from math import isqrt, sqrt
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
 from metaspo.engine.config.bounds import MAX_COUNT
 from metaspo.engine.suggest import nearest
@@ -25,7 +25,6 @@ MOST: Final = 10.0  # points of it that are asked for
 
 Raw = Mapping[str, Any]
 C = TypeVar("C", bound=BaseModel)
-T = TypeVar("T")
 _TABLES = (Mapping, BaseModel)
 LOOPS: Final = ("inner", "outer")
 
@@ -38,16 +37,16 @@ def planned(raw: Raw) -> dict[str, Any]:
         raise ValueError(f"preset: there is no preset '{name}'{like}; known: {PAPER}, {PLUS}")
     if name == PAPER:
         return {}
-    calls, tasks = _as(int, raw.get("train_calls", CALLS)), raw.get("tasks")
-    if calls is None or calls < 1 or not isinstance(tasks, list | tuple):
+    calls, tasks = raw.get("train_calls", CALLS), raw.get("tasks")
+    if not isinstance(calls, int) or calls < 1 or not isinstance(tasks, list | tuple):
         return {}  # the schema says what is wrong with it
     sources = sum(_said(task).get("role", "source") == "source" for task in tasks)
     plan = shape(
         calls,
         sources=sources,
         optimizer=raw.get("optimizer") is not None,
-        gated=not _as(float, raw.get("racing")),
-        doubling=_as(bool, _said(raw.get("outer", {})).get("gate_doubles")) is not False,
+        gated=not raw.get("racing"),
+        doubling=_said(raw.get("outer", {})).get("gate_doubles") is not False,
     )
     loops = {loop: _beside(plan.pop(loop), _said(raw.get(loop, {}))) for loop in LOOPS}
     return {**{key: value for key, value in plan.items() if key not in raw}, **loops}
@@ -132,19 +131,11 @@ def _beside(plan: Raw, given: Raw) -> dict[str, Any]:
     out = set(given)
     if given.get("under") in ("kept", "mixed"):  # with changing user prompts nothing is told of shared gains
         out |= {"shared", "shared_margin"}
-    elif _as(bool, given.get("shared")) is False:
+    elif given.get("shared") is False:
         out |= {"shared_margin"}
     if "gate" in given:  # who says what a gate is has that one
         out |= {"gate_doubles"}
     return {key: value for key, value in plan.items() if key not in out}
-
-
-def _as(kind: type[T], value: object) -> T | None:
-    """What the schema will read, as "false" for a truth value; None for what it refuses."""
-    try:
-        return TypeAdapter(kind).validate_python(value)
-    except ValidationError:
-        return None
 
 
 def _said(table: object) -> Raw:

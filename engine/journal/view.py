@@ -51,7 +51,10 @@ class AllSessions:
     """What all sessions of a run spent together: the last that each said of itself before the next one started.
 
     A session says it with every scorecard, now and then between two, and at its end; for one that was killed the next
-    one says it, see `engine.journal.ledger`. Its budget has paid for calls without an answer, too: `Spent.of_budget`.
+    one says it, see `engine.journal.ledger`. The budget has paid for calls without an answer, too: `Spent.of_budget`.
+
+    Attributes:
+        set_aside: how many such calls there are at most; they are not in the other figures.
     """
 
     sessions: int = 0
@@ -61,9 +64,10 @@ class AllSessions:
     dollars: float = 0.0
     unpriced: int = 0
     seconds: float = 0.0
+    set_aside: int = 0
 
 
-SPENT = tuple(counter.name for counter in fields(AllSessions) if counter.name != "sessions")
+SPENT = tuple(each.name for each in fields(AllSessions) if each.name not in ("sessions", "set_aside"))
 
 
 class RunView:
@@ -163,7 +167,10 @@ class RunView:
     @property
     def all_sessions(self) -> AllSessions:
         """What all of them spent."""
-        return AllSessions(sessions=self.sessions, **{name: getattr(self.spent, name) for name in SPENT})
+        aside = max(0, self.spent.of_budget.calls - self.spent.calls)
+        return AllSessions(
+            sessions=self.sessions, set_aside=aside, **{name: getattr(self.spent, name) for name in SPENT}
+        )
 
 
 def _begun(event: Event, address: Address) -> Reached:

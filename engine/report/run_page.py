@@ -32,6 +32,7 @@ from metaspo.engine.report.page import (
 )
 from metaspo.engine.runs.answers import RunAnswers
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.going_on import going_on
 from metaspo.engine.runs.listing import weights_of
 from metaspo.engine.runs.stored import Data, finished_at, read_json, rows_of, run_data, safety_sentences, summary_of
 from metaspo.engine.runs.summary import USE_COLUMNS
@@ -42,8 +43,9 @@ def load_result(run: RunDirectory) -> RunResult:
     try:
         return TypeAdapter(RunResult).validate_json(run.result.read_bytes())
     except FileNotFoundError:
-        command = run.goes_on_with or "metaspo optimize CONFIG"
-        raise RunDirectoryError(f"{run.path}: the run has not finished; `{command}` goes on with it") from None
+        command, hindered = going_on(run)
+        how = hindered or f"`{command or 'metaspo optimize CONFIG'}` goes on with it"
+        raise RunDirectoryError(f"{run.path}: the run has not finished; {how}") from None
     except ValueError as error:
         raise RunDirectoryError(f"{run.result}: cannot be read as a result: {error}") from None
 
@@ -60,7 +62,8 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
         task["name"]: task.get("user_prompt") or "" for task in config.get("tasks", ())
     }  # "" where it was left out
     first = {"": config.get("system_prompt") or "", **written, **result.first_user_prompts}
-    history = RunView.of(StoredJournal(run.journal), texts=True).history
+    view = RunView.of(StoredJournal(run.journal), texts=True)
+    history, whole = view.history, view.all_sessions
     if not (points := history.points(weights_of(config))):
         raise RunDirectoryError(
             f"{run.journal}: cannot be read: it tells nothing of this run; the same run, started again, writes it anew "
@@ -82,8 +85,9 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
     return render_page(
         f"Run {run.name}",
         lead=(
-            f"{finished_at(run):%Y-%m-%d}, {models}, seed {result.seed}. {last.calls:,} calls, "
-            f"{show_dollars(last.dollars, unpriced=last.unpriced)}, {last.seconds:,.0f} s up to the last selection."
+            f"{finished_at(run):%Y-%m-%d}, {models}, seed {result.seed}. {whole.calls:,} calls, "
+            f"{show_dollars(whole.dollars, unpriced=whole.unpriced)}, {whole.seconds:,.0f} s; {last.calls:,} of the "
+            "calls up to the last selection, the rest on the test splits."
         ),
         verdicts=_verdicts(result, data),
         sections=[section for section in sections if section is not None],

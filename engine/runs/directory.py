@@ -131,33 +131,9 @@ class RunDirectory:
     @property
     def command(self) -> str:
         """The command of its last session, as `command_of` has it; "" where its config is not known."""
-        origin = _table_in(self.origin)
+        origin = table_in(self.origin)
         path = Path(str(origin.get("config", "")))
-        return command_of(path, _table(origin.get("set"))) if path.is_absolute() else ""
-
-    @property
-    def goes_on_with(self) -> str:
-        """The command that goes on with the run, under the caps that were set; "" where none is known, or where the
-        same one has begun another run since, of a config, data or rules that have changed."""
-        command = self.command
-        if not command:
-            return ""
-        with suppress(OSError):
-            began = self.config.stat().st_mtime
-            if any(run.config.stat().st_mtime > began for run in self.others_of(command)):
-                return ""
-        return shlex.join((*shlex.split(command), *self._caps()))
-
-    def _caps(self) -> Iterator[str]:
-        """Options that set the caps that were set for the last session; one that stopped it is to be raised."""
-        cap = _table_in(self.summary).get("cap")
-        limit = _table(_table_in(self.config).get("budget")).get(str(cap))
-        reached = f"budget.{cap}" if limit is not None and _older(self.config, self.summary) else ""
-        for key, value in _table(_table_in(self.origin).get("set")).items():
-            if key.startswith(BUDGET) and key != reached and value is not None:
-                yield from _setting(key, value)
-        if reached:
-            yield from ("--set", f"{reached}=MORE_THAN_{limit}")
+        return command_of(path, table(origin.get("set"))) if path.is_absolute() else ""
 
     def others_of(self, command: str) -> "list[RunDirectory]":
         """Other runs of its config's name that this command has begun, the latest first."""
@@ -185,7 +161,7 @@ def command_of(file: Path, overrides: Mapping[str, Any]) -> str:
     if None in overrides.values():  # as `--calls` clears what a config has; `--set` cannot
         planned = planned_for(overrides.get("train_calls"))
     sets = [
-        _setting(key, value)
+        setting(key, value)
         for key, value in overrides.items()
         if value is not None and value != planned.get(key) and not key.startswith(BUDGET)
     ]
@@ -194,23 +170,21 @@ def command_of(file: Path, overrides: Mapping[str, Any]) -> str:
     return shlex.join(("metaspo", "optimize", str(shown), *calls, *chain.from_iterable(sets)))
 
 
-def _setting(key: str, value: object) -> tuple[str, str]:
+def setting(key: str, value: object) -> tuple[str, str]:
+    """The option that sets a key of a config."""
     return "--set", f"{key}={as_toml(value)}"
 
 
-def _table_in(path: Path) -> dict[str, Any]:
+def table_in(path: Path) -> dict[str, Any]:
     """A JSON file's table; {} where none can be read."""
     with suppress(OSError, ValueError):
-        return _table(orjson.loads(path.read_bytes()))
+        return table(orjson.loads(path.read_bytes()))
     return {}
 
 
-def _table(value: object) -> dict[str, Any]:
+def table(value: object) -> dict[str, Any]:
+    """It, where it is a table, else an empty one."""
     return value if isinstance(value, dict) else {}
-
-
-def _older(path: Path, than: Path) -> bool:
-    return path.stat().st_mtime_ns <= than.stat().st_mtime_ns
 
 
 def _locked(lock: TextIO) -> bool:

@@ -43,6 +43,7 @@ class RunLine:
         gain: on unseen tasks, in points of 0 to 1; None where not known.
         calls, dollars, seconds: of all sessions; `unpriced` calls are not in the dollars.
         goes_on_with: the command that goes on with one that has not finished; "" where there is none.
+        hindered: why there is none, where that is known.
         unreadable: why nothing else is known of it.
     """
 
@@ -62,6 +63,7 @@ class RunLine:
     unpriced: int = 0
     seconds: float = 0.0
     goes_on_with: str = ""
+    hindered: str = ""
     unreadable: str = ""
 
 
@@ -196,6 +198,7 @@ def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...
         unpriced=spent.unpriced if spent else 0,
         seconds=spent.seconds + max(0.0, unsaid) if spent else 0.0,
         goes_on_with=data.get("goes_on_with", ""),
+        hindered=data.get("hindered", ""),
     )
 
 

@@ -32,17 +32,29 @@ def sessions_before(directory: RunDirectory, journal: Journal, *, capped: bool) 
     Raises:
         RunDirectoryError: where there is a cap on what they spend together and not all of it is known.
     """
+    view, number, spent = _known(directory, capped=capped)
+    if number == view.sessions > 0:
+        spent = replace(spent, seconds=view.session.seconds)
+        journal.write(spent)
+        view.apply(spent)
+    return view
+
+
+def require_known(directory: RunDirectory, *, capped: bool) -> None:
+    """Raises `RunDirectoryError` as `sessions_before` would, of a directory that need not be held."""
+    if capped:
+        _known(directory, capped=True)
+
+
+def _known(directory: RunDirectory, *, capped: bool) -> tuple[RunView, int, Spent]:
+    """The sessions by the journal; the number of one that was killed, and what it had spent."""
     stored = StoredJournal(directory.journal)
     view = RunView.of(stored)
     number, spent = left_by(directory.ledger) or (0, Spent())
     if capped:
         unseen = number > view.sessions and spent.of_budget != NOTHING
         _check_whole(directory, view, damaged=stored.damaged, unseen=unseen)
-    if number == view.sessions > 0:
-        spent = replace(spent, seconds=view.session.seconds)
-        journal.write(spent)
-        view.apply(spent)
-    return view
+    return view, number, spent
 
 
 def _check_whole(directory: RunDirectory, view: RunView, *, damaged: int, unseen: bool) -> None:
@@ -62,7 +74,7 @@ def _check_whole(directory: RunDirectory, view: RunView, *, damaged: int, unseen
 
 def _calls_summed_up(directory: RunDirectory) -> int:
     """Calls of all sessions, by the summary of the last one that wrote one; 0 where none can be read."""
-    with suppress(OSError, ValueError, AttributeError, TypeError):
+    with suppress(OSError, ValueError, LookupError, TypeError):
         return int(orjson.loads(directory.summary.read_bytes())["all_sessions"]["calls"])
     return 0
 

@@ -17,6 +17,7 @@ from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.project import KEPT, project_folder
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.going_on import going_on
 from metaspo.engine.runs.records import read_as
 from metaspo.engine.runs.status import session_of
 from metaspo.engine.runs.summary import RunSummary
@@ -132,7 +133,10 @@ def run_data(run: RunDirectory) -> Data:
     """Everything a run's directory says of it."""
     running = run.in_use
     parts: Data = {part: read_json(run, part=part) for part in ("config", "result", "summary", "safety")}
-    again = {} if parts["result"] or running else {"goes_on_with": run.goes_on_with}
+    again = {}
+    if not (parts["result"] or running):
+        command, hindered = going_on(run)
+        again = {"goes_on_with": command, "hindered": hindered}
     return {"name": run.name, "directory": str(run.path), "running": running, **again, **parts}
 
 

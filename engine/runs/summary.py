@@ -90,7 +90,10 @@ class RunSummary:
         if spent.sessions < 2:
             return ""
         dollars = show_dollars(spent.dollars, unpriced=spent.unpriced)
-        return f"All {spent.sessions} sessions together: {spent.calls:,} calls, {dollars}, {spent.seconds:,.1f} s."
+        calls = f"{spent.calls:,} calls"
+        if spent.set_aside:
+            calls += f" (a budget counts up to {spent.set_aside:,} more, whose answers nobody saw)"
+        return f"All {spent.sessions} sessions together: {calls}, {dollars}, {spent.seconds:,.1f} s."
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> "RunSummary":

@@ -26,6 +26,7 @@ from metaspo.engine.strategies.proposers import (
 )
 from metaspo.engine.strategies.search import Search
 from metaspo.engine.suggest import nearest
+from metaspo.engine.tasks.kinds import kinds_of, require_kind
 
 C = TypeVar("C")
 S = TypeVar("S")
@@ -98,11 +99,16 @@ def _make(name: str, built_in: Mapping[str, str], options: Mapping[str, Any], *,
 
 def _with_options(name: str, factory: Callable[..., S], options: Mapping[str, Any]) -> S:
     """Make a strategy; an option that it does not have, or that is out of range, is named."""
-    parameters = [name for name in inspect.signature(factory).parameters if name != "self"] if options else []
+    known = _parameters_of(factory) if options else {}
+    parameters = [name for name in known if name != "self"]
     for option in options:
         if option not in parameters:
             there = f"its options: {', '.join(parameters)}" if parameters else "it has none"
             raise UnknownStrategy(f"'{name}' has no option '{option}'{nearest(option, parameters)}; {there}")
+        try:
+            require_kind(options[option], kinds_of(known[option].annotation))
+        except ValueError as error:
+            raise UnknownStrategy(f"'{name}': {option}: {error} (it is {options[option]!r})") from None
     try:
         return factory(**options)
     except ValidationError as error:
@@ -110,6 +116,13 @@ def _with_options(name: str, factory: Callable[..., S], options: Mapping[str, An
         where = ".".join(map(str, fault["loc"]))
         said = [f"'{name}'", *([where] if where else []), fault["msg"].removeprefix("Value error, ")]
         raise UnknownStrategy(": ".join(said)) from None
+
+
+def _parameters_of(factory: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(factory, eval_str=True).parameters
+    except NameError:  # of an annotation that is there for type checkers alone
+        return inspect.signature(factory).parameters
 
 
 def _proposer(

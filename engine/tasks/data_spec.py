@@ -35,7 +35,7 @@ class DataSource(SpecTable):
     config: str | None = None
     split: str | None = None
     files: PathText | None = None
-    rows: int | None = Field(default=None, ge=1, le=LARGEST, strict=True)
+    rows: int | None = Field(default=None, ge=1, le=LARGEST)
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     part: str | None = None
     group: str | None = None

@@ -40,10 +40,10 @@ class MetricTable(SpecTable):
     against: Literal["gold", "first"] | None = None
     shows_gold: bool = True
     reasons: bool = True
-    repeats: int = Field(default=1, ge=1, le=100, strict=True)
+    repeats: int = Field(default=1, ge=1, le=100)
     structured: bool = True
     function: str | Callable[..., object] | None = None
-    max_calls: int | None = Field(default=None, ge=1, le=10_000, strict=True)
+    max_calls: int | None = Field(default=None, ge=1, le=10_000)
 
     @field_validator("function")
     @classmethod

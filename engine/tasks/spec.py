@@ -9,6 +9,7 @@ from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.base import PLACEHOLDER, TaskRole, single_braces
 from metaspo.engine.tasks.data_spec import Columns, DataSource
+from metaspo.engine.tasks.kinds import require_kind
 from metaspo.engine.tasks.metric_spec import METRIC_NAMES, MetricSpec, MetricTable, of_a_program, path_of
 from metaspo.engine.tasks.named_prompts import PromptForm, Space
 from metaspo.engine.tasks.spec_table import IMPORT_PATH, LARGEST, SpecTable, one_of
@@ -50,10 +51,10 @@ class TaskSpec(SpecTable):
     train: DataSource | None = None
     test: DataSource | None = None
     columns: Columns = Columns()
-    train_size: int | None = Field(default=50, ge=1, le=LARGEST, strict=True)
-    test_size: int | None = Field(default=500, ge=1, le=LARGEST, strict=True)
+    train_size: int | None = Field(default=50, ge=1, le=LARGEST)
+    test_size: int | None = Field(default=500, ge=1, le=LARGEST)
     sample: SampleOrder = "random"
-    max_question_chars: int | None = Field(default=None, ge=1, le=LARGEST, strict=True)
+    max_question_chars: int | None = Field(default=None, ge=1, le=LARGEST)
     answer: AnswerSpec = AnswerSpec()
     metric: MetricSpec | None = None
     prompts: dict[str, str] = Field(default_factory=dict)
@@ -63,10 +64,10 @@ class TaskSpec(SpecTable):
     user_prompts: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    max_tokens: int | None = Field(default=None, ge=1, le=10_000_000, strict=True)
+    max_tokens: int | None = Field(default=None, ge=1, le=10_000_000)
     response_format: dict[str, Any] = Field(default_factory=dict)
     program: str | None = None
-    max_calls: int | None = Field(default=None, ge=1, le=10_000, strict=True)
+    max_calls: int | None = Field(default=None, ge=1, le=10_000)
     tolerance: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
 
     @field_validator("name")
@@ -81,8 +82,7 @@ class TaskSpec(SpecTable):
     @field_validator("train_size", "test_size", mode="before")
     @classmethod
     def _all(cls, value: object) -> object:
-        if isinstance(value, str) and value != "all":
-            raise ValueError('must be a whole number or "all"')
+        require_kind(value, frozenset({int, "all"}))
         return None if value == "all" else value
 
     @field_validator("metric")

@@ -2,13 +2,14 @@
 
 import difflib
 import re
-from collections.abc import Iterator
-from typing import Annotated, Final, get_args
+from functools import cache
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.backends.paths import usable_path
+from metaspo.engine.tasks.kinds import Kinds, kinds_of, require_kind
 
 PathText = Annotated[str, AfterValidator(usable_path)]
 LARGEST: Final = 2**63 - 1  # that what a run writes down can hold
@@ -22,22 +23,16 @@ class SpecTable(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _is_no_truth_value_for_a_number(cls, value: object, info: ValidationInfo) -> object:
-        """Pydantic takes true for 1: a cap of `dollars = true` would be one dollar."""
-        if isinstance(value, bool) and info.field_name:
-            kinds = set(_kinds(cls.model_fields[info.field_name].annotation))
-            if bool not in kinds and kinds & {int, float}:
-                raise ValueError(f"must be a valid {'number' if float in kinds else 'integer'}")
+    def _is_of_its_kind(cls, value: object, info: ValidationInfo) -> object:
+        """Pydantic takes true for 1, and "no" for false: a cap of `dollars = true` would be one dollar."""
+        if info.field_name:
+            require_kind(value, _kinds(cls, info.field_name))
         return value
 
 
-def _kinds(annotation: object) -> Iterator[object]:
-    """What a union, or whatever else is made of types, is made of."""
-    inner = get_args(annotation)
-    if not inner:
-        yield annotation
-    for each in inner:
-        yield from _kinds(each)
+@cache
+def _kinds(table: type[BaseModel], key: str) -> Kinds:
+    return kinds_of(table.model_fields[key].annotation)
 
 
 def groups_in(pattern: str) -> int:

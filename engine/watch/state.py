@@ -11,6 +11,7 @@ from metaspo.engine.journal.events import Spent
 from metaspo.engine.journal.history import Proposed
 from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import Gain
+from metaspo.engine.runs.going_on import GoingOn, going_on
 from metaspo.engine.runs.listing import weights_of
 from metaspo.engine.runs.status import session_of, sources_of
 from metaspo.engine.runs.stored import rows_of, summary_of
@@ -30,6 +31,7 @@ def state_of(follower: Follower, *, running: bool) -> Data:
     session = session_of(run, view, running=running, config=config, summary=summary)
     state = session.state if session else "ended"
     written = summary_of({"summary": summary, "directory": str(run.path)})
+    again = GoingOn() if result or state == "running" else going_on(run)
     points = [asdict(point) for point in view.history.points(weights_of(config), sources=sources_of(config))]
     stopped = written.stopped if written and state == "ended" and not result else ""
     return {
@@ -37,7 +39,7 @@ def state_of(follower: Follower, *, running: bool) -> Data:
         "stoppable": running and process_of(follower) is not None,
         "state": "finished" if result and state != "running" else "stopped" if state == "ended" else state,
         "stopped": stopped or ("interrupted" if state == "ended" and not result else ""),
-        "goes_on_with": "" if result or state == "running" else run.goes_on_with,
+        "goes_on_with": again.command,
         "since": session.since if session else 0.0,
         "seconds": view.spent.seconds,
         "stage": session.stage if session else "",
@@ -45,7 +47,7 @@ def state_of(follower: Follower, *, running: bool) -> Data:
         "progress": _progress(live, running=state == "running"),
         "points": points,
         "spent": {**_plain(view.spent), "cap": config.get("budget", {})},
-        "warnings": _warnings(follower, live, running=state == "running"),
+        "warnings": _warnings(follower, live, running=state == "running", hindered=again.hindered),
         "gains": [gain_data(gain) for gain in (written.gains if written else ())],
         "no_system_prompt": view.trials.search.sentence if result and not view.trials.search.adopted else "",
         "system_prompt": result.get("system_prompt")
@@ -79,14 +81,14 @@ def _progress(live: Mapping[str, Any], *, running: bool) -> Data | None:
     }
 
 
-def _warnings(follower: Follower, live: Mapping[str, Any], *, running: bool) -> list[str]:
+def _warnings(follower: Follower, live: Mapping[str, Any], *, running: bool, hindered: str) -> list[str]:
     said = [*live.get("warnings", ()), follower.view.proposals.warning]
     stopped = [
         f"the {name} model has stopped: {lane['stopped']}"
         for name, lane in live.get("lanes", {}).items()
         if running and lane.get("stopped")
     ]
-    return list(dict.fromkeys(filter(None, (*said, *stopped))))
+    return list(dict.fromkeys(filter(None, (*said, *stopped, hindered))))
 
 
 def candidates_of(follower: Follower) -> list[Data]:

@@ -84,7 +84,8 @@ class Recovery:
 
     def _with_others(self, error: FatalError, endpoint: Endpoint) -> FatalError:
         """The same error, naming each other replica of which the same is known, or what else is."""
-        alike, more = [], []
+        alike: list[str] = []
+        more: list[str] = []
         for other in self._endpoints.all:
             if other is not endpoint and other.trouble is not None:
                 said, name = describe(other.trouble), other.backend.name

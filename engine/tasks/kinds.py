@@ -1,0 +1,59 @@
+"""Which kinds of values a key takes: text is no number, and a number is no truth value, whatever pydantic says."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, get_args
+
+Kinds = frozenset[object]
+"""Types, and the texts among literals."""
+
+_PLAIN: Mapping[type, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def kinds_of(annotation: object) -> Kinds:
+    """What a union, or whatever else is made of types, is made of."""
+    return frozenset(each for each in _within(annotation) if isinstance(each, type | str) or each is Any)
+
+
+def _within(annotation: object) -> Iterator[object]:
+    inner = get_args(annotation)
+    if not inner:
+        yield annotation
+    for each in inner:
+        yield from _within(each)
+
+
+def require_kind(value: object, kinds: Kinds) -> None:
+    """Raises `ValueError` for a value, or one in a list, of another kind than a key takes that takes plain ones."""
+    wanted = [words for kind, words in _PLAIN.items() if kind in kinds and not (kind is int and float in kinds)]
+    if not wanted or Any in kinds:
+        return
+    if isinstance(value, list | tuple):
+        for each in value:
+            require_kind(each, kinds)
+    elif isinstance(value, Mapping) or value is None or _fits(value, kinds):
+        return
+    else:
+        texts = [f'"{text}"' for text in sorted(kind for kind in kinds if isinstance(kind, str))]
+        quoted = isinstance(value, str) and any(_fits(meant, kinds) for meant in _read(value))
+        raise ValueError(f"must be {' or '.join([*wanted, *texts])}{': leave the quotes out' if quoted else ''}")
+
+
+def _fits(value: object, kinds: Kinds) -> bool:
+    if isinstance(value, bool):
+        return bool in kinds
+    if isinstance(value, int):
+        return bool({int, float} & kinds)
+    if isinstance(value, float):
+        return float in kinds
+    return not isinstance(value, str) or str in kinds or value in kinds
+
+
+def _read(text: str) -> Iterable[object]:
+    """What a text would be without its quotes."""
+    if text in ("true", "false"):
+        yield text == "true"
+    for kind in (int, float):
+        try:
+            yield kind(text)
+        except ValueError:
+            continue
