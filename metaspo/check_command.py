@@ -1,5 +1,7 @@
 """`metaspo check`: is all as it is meant, before a run?"""
 
+from collections.abc import Sequence
+
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -51,10 +53,9 @@ def print_check(console: Console, report: CheckReport) -> None:
     for server in report.servers:
         table.add_row(*_server_cells(server))
     console.print(table)
-    for server in report.servers:
-        if server.heeds_system is not None:
-            heeded = "is followed" if server.heeds_system else "is not followed"
-            tables.say(console, f"{server.role}: an order in the system prompt {heeded}.")
+    for line in dict.fromkeys(_heeding(server, report.servers) for server in report.servers):
+        if line:
+            tables.say(console, line)
     for task in report.tasks:
         _print_task(console, task)
     if report.advice:
@@ -67,6 +68,16 @@ def print_check(console: Console, report: CheckReport) -> None:
         spent = f"{use.calls:,} examples asked, {use.hits:,} in the cache already"
         cost = show_dollars(use.dollars, unpriced=use.unpriced)
         console.print(f"\nAll is well. {spent}, {cost}. Next: metaspo plan, metaspo optimize.")
+
+
+def _heeding(server: ServerCheck, servers: Sequence[ServerCheck]) -> str:
+    """Whether it follows the system prompt; by name, where another one of its model does otherwise."""
+    if server.heeds_system is None:
+        return ""
+    same = {each.heeds_system for each in servers if each.role == server.role} - {None}
+    where = "" if len(same) == 1 else f" at {server.endpoint}"
+    heeded = "is followed" if server.heeds_system else "is not followed"
+    return f"{server.role}: an order in the system prompt {heeded}{where}."
 
 
 def _server_cells(server: ServerCheck) -> tuple[str, ...]:

@@ -253,3 +253,34 @@ def test_nothing_that_a_check_prints_is_obeyed_by_a_terminal(tmp_path: Path, mon
         data = here("check", "run.toml", "--json")
     assert "[red]no[/red]" in ended.out
     assert json.loads(data.out)["tasks"][0]["outcome"]["text"] == "\x1b[2J[red]no[/red]"
+
+
+def test_what_holds_for_several_replicas_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the names of those it holds for, where it does not for all of a model."""
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(_request: Request, _before: int) -> Refusal:
+        return BAD_KEY
+
+    def replicas(*servers: ChatServer) -> list[str]:
+        write_project(tmp_path, servers[0].url, lane=PRICES)
+        urls = json.dumps([server.url for server in servers])
+        config = (tmp_path / "run.toml").read_text().replace(f'["{servers[0].url}"]', urls)
+        (tmp_path / "run.toml").write_text(config)
+        return [server.url.removeprefix("http://").removesuffix("/v1") for server in servers]
+
+    with ChatServer(lambda request: "No.") as one, ChatServer(lambda request: "No.") as two, ChatServer(answer) as good:
+        replicas(one, two)
+        told = here("check", "run.toml")
+        assert told.out.count("base: an order in the system prompt is not followed.") == 1
+        assert sum("if that is no weakness of the model" in line for line in told.out.splitlines()) == 1
+        names = replicas(one, two, good)
+        mixed = here("check", "run.toml").out
+        (advice,) = (line for line in mixed.splitlines() if "if that is no weakness of the model" in line)
+        assert advice.endswith(f"(said by {names[0]}, {names[1]})")
+        assert f"base: an order in the system prompt is followed at {names[2]}." in mixed
+    with ChatServer(answer, refuse=refuse) as one, ChatServer(answer, refuse=refuse) as two:
+        names = replicas(one, two)
+        errors = here("check", "run.toml").errors
+        assert len([error for error in errors if "check the API key" in error]) == 2, "the base's and the optimizer's"
+        assert all(f"The same is true of {names[1]}." in error for error in errors)

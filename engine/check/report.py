@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metaspo.backends import Progress
+from metaspo.backends.alike import told_once
 from metaspo.engine.check.servers import ServerCheck, check_servers
 from metaspo.engine.check.tasks import TaskCheck, check_task, context_advice
 from metaspo.engine.config.checks import check_optimizable
@@ -77,7 +78,7 @@ async def check_run(prepared: Prepared, *, progress: Progress | None = None, war
     servers = await check_servers(
         config, environment=environment, progress=progress, logs=prepared.server_logs(alone=False), warn=warn
     )
-    faults = [f"{server.role}: {server.fault}" for server in servers if server.fault]
+    faults = told_once((server.endpoint, f"{server.role}: {server.fault}") for server in servers if server.fault)
     mistake = any(server.mistake for server in servers)
     try:
         check_optimizable(config, prepared.tasks, source=prepared.source)
@@ -115,10 +116,21 @@ async def _check_tasks(
     return tuple(checks), account.statistics()
 
 
+def _of_servers(servers: Sequence[ServerCheck]) -> Iterator[str]:
+    """Their advice, each once; with the endpoints, where it is not that of all of a model."""
+    whose: dict[tuple[str, str], list[str]] = {}
+    for server in servers:
+        for advice in server.advice:
+            whose.setdefault((server.role, advice), []).append(server.endpoint)
+    for (role, advice), endpoints in whose.items():
+        of_all = len(endpoints) == sum(server.role == role for server in servers)
+        yield advice if of_all else f"{advice} (said by {', '.join(endpoints)})"
+
+
 def _advice(prepared: Prepared, servers: Sequence[ServerCheck], tasks: Sequence[TaskCheck]) -> Iterator[str]:
     """What the config should say, by its servers, by its tasks, and by both together."""
     config = prepared.config
-    yield from chain.from_iterable(server.advice for server in servers)
+    yield from _of_servers(servers)
     yield from chain.from_iterable(task.advice for task in tasks)
     unread = [task for task in tasks if task.outcome.status is Status.MALFORMED and not task.outcome.broken]
     if any(task.role == "source" for task in unread):

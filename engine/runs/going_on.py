@@ -46,13 +46,13 @@ def _caps(run: RunDirectory) -> Iterator[str]:
     """Options that set the caps that were set for the last session; one that stopped it is raised."""
     cap = str(table_in(run.summary).get("cap"))
     limit = table(table_in(run.config).get("budget")).get(cap)
-    is_number = isinstance(limit, int | float) and not isinstance(limit, bool)
-    reached = f"{BUDGET}.{cap}" if is_number and _older(run.config, run.summary) else ""
+    stopped_by = limit if isinstance(limit, int | float) and _older(run.config, run.summary) else None
+    reached = f"{BUDGET}.{cap}" if stopped_by is not None else ""
     for key, value in table(table_in(run.origin).get("set")).items():
         if key.startswith(BUDGET) and key != reached and value is not None:
             yield from setting(key, value)
-    if reached:
-        yield from setting(reached, HIGHER * limit)
+    if stopped_by is not None:
+        yield from setting(reached, HIGHER * stopped_by)
 
 
 def _older(path: Path, than: Path) -> bool:

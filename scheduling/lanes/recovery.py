@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from math import inf
 
 from metaspo.backends import BackendError, FatalError, TransientError, UnknownModel, Unreachable, WrongForm
+from metaspo.backends.alike import told_once
 from metaspo.scheduling import events, retry
 from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.lanes.doubt import Doubt, given_up
@@ -84,16 +85,10 @@ class Recovery:
 
     def _with_others(self, error: FatalError, endpoint: Endpoint) -> FatalError:
         """The same error, naming each other replica of which the same is known, or what else is."""
-        alike: list[str] = []
-        more: list[str] = []
-        for other in self._endpoints.all:
-            if other is not endpoint and other.trouble is not None:
-                said, name = describe(other.trouble), other.backend.name
-                same = said.replace(name, endpoint.backend.name) == describe(error)
-                (alike if same else more).append(name if same else said)
-        also = [f"The same is true of {', '.join(alike)}."] if alike else []
-        sentences = [describe(error), *also, *more]
-        return type(error)(" ".join(f"{each.rstrip('.')}." for each in sentences)) if alike or more else error
+        others = [each for each in self._endpoints.all if each is not endpoint and each.trouble is not None]
+        troubles = [(each.backend.name, describe(each.trouble or error)) for each in others]
+        told = told_once([(endpoint.backend.name, describe(error)), *troubles])
+        return type(error)(" ".join(told)) if others else error
 
     def decide(self, call: Call, error: TransientError, now: float) -> retry.Decision:
         """What the table says of a failure."""
