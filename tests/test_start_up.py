@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from command_line import here
@@ -30,8 +32,13 @@ def loaded(code: str, folder: Path) -> set[str]:
     return {name.partition(".")[0] for name in modules_of(code, folder)}
 
 
-def loaded_by(command: str, folder: Path) -> set[str]:
-    return loaded(f"sys.argv = {['metaspo', *command.split()]}\nfrom metaspo.cli import main\nmain()", folder)
+@cache
+def modules_of_command(command: str) -> frozenset[str]:
+    """Those of a command where `metaspo init` was."""
+    with TemporaryDirectory() as folder:
+        assert here("init", folder).code == 0
+        code = f"sys.argv = {['metaspo', *command.split()]}\nfrom metaspo.cli import main\nmain()"
+        return frozenset(modules_of(code, Path(folder)))
 
 
 def test_importing_metaspo_imports_no_library(tmp_path: Path) -> None:
@@ -57,9 +64,8 @@ def test_importing_metaspo_imports_no_library(tmp_path: Path) -> None:
         but=3,
     ),
 )
-def test_a_command_imports_no_library_that_it_does_without(command: str, spared: set[str], tmp_path: Path) -> None:
-    assert here("init", str(tmp_path)).code == 0
-    assert loaded_by(command, tmp_path) & spared == set()
+def test_a_command_imports_no_library_that_it_does_without(command: str, spared: set[str]) -> None:
+    assert {name.partition(".")[0] for name in modules_of_command(command)} & spared == set()
 
 
 @pytest.mark.parametrize("command", ["--help", "runs", "plan --help"])
@@ -88,11 +94,9 @@ def test_the_help_of_no_command_imports_what_calls_pages_or_benchmarks_need(tmp_
     assert there == {"metaspo.bench.defaults", "metaspo.bench.report"}
 
 
-def test_a_plan_knows_of_no_journal_and_of_no_score(tmp_path: Path) -> None:
+def test_a_plan_knows_of_no_journal_and_of_no_score() -> None:
     """Nothing has run: records that are made as Python begins take half a millisecond each."""
-    assert here("init", str(tmp_path)).code == 0
-    code = "sys.argv = ['metaspo', 'plan', 'metaspo.toml']\nfrom metaspo.cli import main\nmain()"
-    modules = modules_of(code, tmp_path)
+    modules = modules_of_command("plan metaspo.toml")
     assert "metaspo.engine.config.plan" in modules
     spared = (
         "metaspo.engine.journal.events",
@@ -105,9 +109,8 @@ def test_a_plan_knows_of_no_journal_and_of_no_score(tmp_path: Path) -> None:
     assert [name for name in modules if name.startswith(spared)] == []
 
 
-def test_a_run_imports_neither_studies_nor_clusters_nor_a_web_server(tmp_path: Path) -> None:
-    code = "sys.argv = ['metaspo', 'optimize', 'no.toml']\nfrom metaspo.cli import main\nmain()"
-    modules = modules_of(code, tmp_path)
+def test_a_run_imports_neither_studies_nor_clusters_nor_a_web_server() -> None:
+    modules = modules_of_command("optimize no.toml")
     assert "metaspo.engine.runs.execute" in modules
     spared = (
         "metaspo.engine.studies",
