@@ -12,13 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 Behaviour = Mapping[str, Any]
 """Of one start, in the order of starts; the last one holds for all further ones.
@@ -30,8 +28,7 @@ stubborn: SIGTERM does not end it, nor the child that it has
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(NamedTuple):
     """Where it is.
 
     Attributes:
@@ -91,6 +88,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.calls > self.behaviour.get("calls", 1 << 60):
             os._exit(9)
         if self.upstream:
+            import urllib.request  # which takes as long to import as half of the rest
+
             asked = urllib.request.Request(  # noqa: S310 - a test's own server
                 f"{self.upstream}/chat/completions", body, {"content-type": "application/json"}
             )
