@@ -34,13 +34,10 @@ class ModelFacts(BaseModel):
     Attributes:
         input_price, cached_input_price, output_price: dollars per million tokens; the cached price defaults to the
             input price.
-        cache_write_price: dollars per million tokens that the provider writes to its prompt cache, if it charges them.
         context: the longest prompt plus answer, in tokens.
-        max_output: the longest answer, in tokens.
         token_limit_parameter: the name under which the model takes the bound of its answer.
         temperature: whether a temperature may be set.
         shutdown: the day the provider switches it off.
-        successor: the model the provider names as its replacement.
         extra: body fields sent with every request that does not set them itself.
         limits: by usage tier.
     """
@@ -52,12 +49,9 @@ class ModelFacts(BaseModel):
     output_price: _Price
     token_limit_parameter: TokenLimitParameter
     cached_input_price: _Price | None = None
-    cache_write_price: _Price | None = None
     context: _Count | None = None
-    max_output: _Count | None = None
     temperature: bool = True
     shutdown: date | None = None
-    successor: str | None = None
     extra: Mapping[str, Any] = Field(default_factory=dict)
     limits: Mapping[int, TierLimits] = Field(default_factory=dict)
 
