@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import warm
 from chat_server import ChatServer
 from typer.testing import CliRunner
@@ -120,6 +121,12 @@ def write_project(folder: Path, url: str, *, lane: str = "", head: str = EXHAUST
     path = folder / "run.toml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Pictures are empty from now on: to draw one takes as long as a small run."""
+    for module in ("page", "study_page"):
+        patch.setattr(f"metaspo.engine.report.{module}.draw", lambda *_: b'<svg xmlns="http://www.w3.org/2000/svg"/>')
 
 
 def wait_until_kept(folder: Path, entries: int) -> None:

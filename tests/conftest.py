@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import shutil
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from fnmatch import fnmatch
@@ -170,13 +171,37 @@ def project(tmp_path: Path, server: "ChatServer", monkeypatch: pytest.MonkeyPatc
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def finished_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project with a finished run in the module's `WORLD`, and where its server was."""
+    from chat_server import ChatServer
+    from command_line import here, write_project
+
+    folder = tmp_path_factory.mktemp("finished")
+    with ChatServer(request.module.WORLD.answer) as server, pytest.MonkeyPatch.context() as patch:
+        write_project(folder, server.url)
+        patch.chdir(folder)
+        assert here("optimize", "run.toml", "--quiet").code == 0
+    return folder, server.url
+
+
+@pytest.fixture
+def finished(finished_once: tuple[Path, str], project: Path, server: "ChatServer") -> Path:
+    """A project with a finished run, which was made once: here it has a server and a folder of the test's own."""
+    made, url = finished_once
+    shutil.copytree(made, project, dirs_exist_ok=True)
+    for path in [*project.rglob("*.json"), *project.rglob("*.jsonl"), *project.rglob("*.toml")]:
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(url, server.url).replace(str(made), str(project)), encoding="utf-8")
+    return project
+
+
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty pictures, for tests that do not look at them: to draw one takes as long as a small run."""
-    for module in ("page", "study_page"):
-        monkeypatch.setattr(
-            f"metaspo.engine.report.{module}.draw", lambda *_: b'<svg xmlns="http://www.w3.org/2000/svg"/>'
-        )
+    """Empty pictures, for tests that do not look at them."""
+    from command_line import draw_nothing
+
+    draw_nothing(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -31,13 +31,6 @@ class Hostile(World):
 WORLD = Hostile(3, malformed=0.1)
 
 
-@pytest.fixture
-def finished(project: Path, server: ChatServer) -> Path:
-    """A project with a finished run."""
-    assert here("optimize", "run.toml", "--quiet").code == 0
-    return project
-
-
 def answers(*options: str) -> dict[str, Any]:
     """What `metaspo answers --json` says."""
     data: dict[str, Any] = here("answers", *options, "--json").data

@@ -84,8 +84,7 @@ def test_where_a_page_cannot_be_written_yet_what_it_needs_is_told(
     assert any("metaspo report r (pip install 'metaspo[report]'), metaspo show" in line for line in lines)
 
 
-def test_what_to_do_next_finds_a_run_that_is_kept_elsewhere_in_place_of_another_one_of_its_name(project: Path) -> None:
-    assert here("optimize", "run.toml", "--quiet").code == 0
+def test_what_to_do_next_finds_a_run_that_is_kept_elsewhere_in_place_of_another_one_of_its_name(finished: Path) -> None:
     told = here("optimize", "run.toml", "--quiet", "--set", "runs=else where").out
     (line,) = (line for line in told.splitlines() if line.startswith("Next: "))
     for command in line.removeprefix("Next: ").split(", "):
@@ -93,8 +92,7 @@ def test_what_to_do_next_finds_a_run_that_is_kept_elsewhere_in_place_of_another_
     assert here(*shlex.split(line.split(", ")[-1])[1:]).code == 0
 
 
-def test_the_tasks_that_got_worse_stand_first(project: Path, server: ChatServer) -> None:
-    assert here("optimize", "run.toml", "--quiet").code == 0
+def test_the_tasks_that_got_worse_stand_first(finished: Path) -> None:
     data = here("show", "--json").data
     by_change = sorted(data["tasks"], key=lambda row: row["change"])
     text = here("show").out
@@ -183,8 +181,7 @@ def test_a_task_that_no_round_has_bettered_counts_with_its_first_score() -> None
     assert [point.score for point in points] == pytest.approx([0.5, 0.6, 0.6])
 
 
-def test_a_list_of_runs_says_what_changed_and_two_can_be_set_side_by_side(project: Path, server: ChatServer) -> None:
-    assert here("optimize", "run.toml", "--quiet").code == 0
+def test_a_list_of_runs_says_what_changed_and_two_can_be_set_side_by_side(finished: Path) -> None:
     assert (
         here("optimize", "run.toml", "--quiet", "--set", "inner.candidates=1", "--set", "base.concurrency=2").code == 0
     )
@@ -200,19 +197,17 @@ def test_a_list_of_runs_says_what_changed_and_two_can_be_set_side_by_side(projec
     assert here("evaluate", "run.toml", "--run", "run").code == 2, "prompts are taken of a run that is named clearly"
 
 
-def test_what_needs_a_finished_run_takes_the_latest_that_has_finished(project: Path, server: ChatServer) -> None:
-    assert here("optimize", "run.toml", "--quiet").code == 0
-    finished = here("show", "--json").data["name"]
+def test_what_needs_a_finished_run_takes_the_latest_that_has_finished(finished: Path) -> None:
+    name = here("show", "--json").data["name"]
     assert here("optimize", "run.toml", "--quiet", "--set", "seed=8", "--set", "budget.calls=5").code != 0
-    assert here("show", "--json").data["name"] != finished, "the latest is one that stopped at its cap"
-    for name in ("", "run"):
-        assert here("export", *filter(None, [name]), "--to", "text", "--out", f"out{name}").code == 0
-        about = json.loads((project / f"out{name}/about.json").read_text())
-        assert about["run"] == finished
+    assert here("show", "--json").data["name"] != name, "the latest is one that stopped at its cap"
+    for given in ("", "run"):
+        assert here("export", *filter(None, [given]), "--to", "text", "--out", f"out{given}").code == 0
+        about = json.loads((finished / f"out{given}/about.json").read_text())
+        assert about["run"] == name
 
 
-def test_a_run_that_cannot_be_read_says_why_and_hides_no_other(project: Path, server: ChatServer) -> None:
-    assert here("optimize", "run.toml", "--quiet").code == 0
+def test_a_run_that_cannot_be_read_says_why_and_hides_no_other(finished: Path) -> None:
     spoilt = {
         "torn": "{",
         "list": "[]",
@@ -224,8 +219,8 @@ def test_a_run_that_cannot_be_read_says_why_and_hides_no_other(project: Path, se
         "name": '{"name": [1]}',
     }
     for name, text in spoilt.items():
-        (project / ".metaspo/runs" / name).mkdir()
-        (project / ".metaspo/runs" / name / "config.json").write_text(text, encoding="latin-1")
+        (finished / ".metaspo/runs" / name).mkdir()
+        (finished / ".metaspo/runs" / name / "config.json").write_text(text, encoding="latin-1")
     listed = here("runs", "--json")
     lines = {run["name"]: run["line"] for run in listed.data}
     assert listed.code == 0
@@ -236,11 +231,8 @@ def test_a_run_that_cannot_be_read_says_why_and_hides_no_other(project: Path, se
     assert [here(command, "judge").code for command in ("show", "report", "answers")] == [2] * 3
 
 
-def test_two_runs_are_set_side_by_side_in_the_folder_that_is_named_on_either_side(
-    project: Path, server: ChatServer
-) -> None:
-    assert here("optimize", "run.toml", "--quiet").code == 0
-    (project / ".metaspo/runs").rename(project / "elsewhere")
+def test_two_runs_are_set_side_by_side_in_the_folder_that_is_named_on_either_side(finished: Path) -> None:
+    (finished / ".metaspo/runs").rename(finished / "elsewhere")
     assert here("runs", "--runs", "elsewhere", "diff", "run", "run", "--json").data["keys"] == {}
     assert here("runs", "diff", "run", "run", "--runs", "elsewhere", "--json").data["keys"] == {}
 
@@ -251,20 +243,18 @@ def test_tasks_are_told_apart_by_name_where_configs_differ() -> None:
     assert differing_keys(old, new) == [("tasks.a.train_size", "5", "–"), ("tasks.b.train_size", "5", "9")]
 
 
-def test_the_score_of_a_run_in_the_list_is_that_of_its_result(project: Path, server: ChatServer) -> None:
-    assert here("optimize", "run.toml", "--quiet").code == 0
+def test_the_score_of_a_run_in_the_list_is_that_of_its_result(finished: Path) -> None:
     (run,) = here("runs", "--json").data
-    (path,) = project.glob(".metaspo/runs/*/journal.jsonl")
+    (path,) = finished.glob(".metaspo/runs/*/journal.jsonl")
     assert run["line"]["after"] == run["result"]["train_after"]
     points = RunView.of(read_journal(path)).history.points({})
     assert points[-1].score == pytest.approx(run["result"]["train_after"])
     assert points[0].score == pytest.approx(run["result"]["train_before"])
 
 
-def test_a_run_without_a_result_has_the_score_of_what_it_selected_last(project: Path, server: ChatServer) -> None:
+def test_a_run_without_a_result_has_the_score_of_what_it_selected_last(finished: Path) -> None:
     """A system prompt that is better under other user prompts may bring the best ones down: a result would say so."""
-    assert here("optimize", "run.toml", "--quiet").code == 0
-    (path,) = project.glob(".metaspo/runs/*/journal.jsonl")
+    (path,) = finished.glob(".metaspo/runs/*/journal.jsonl")
     path.with_name("result.json").unlink()
     first = RunView.of(read_journal(path)).history.points({})[0].score
     fall = {"event": "select", "address": "iter=9/outer", "system": "x", "chosen": 1, "score": 0.0}

@@ -372,9 +372,8 @@ def test_a_template_that_is_none_is_told_with_those_there_are(tmp_path: Path) ->
     assert not (tmp_path / "new").exists()
 
 
-def test_a_run_directory_holds_what_it_promises(project: Path) -> None:
-    assert here("optimize", "run.toml").code == 0
-    (run,) = project.glob(".metaspo/runs/*")
+def test_a_run_directory_holds_what_it_promises(finished: Path) -> None:
+    (run,) = finished.glob(".metaspo/runs/*")
     assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == {
         "config.json",
         "journal.jsonl",
@@ -473,13 +472,12 @@ def test_a_program_that_nothing_ends_does_not_hold_up_the_end(
     assert "Traceback" not in err
 
 
-def test_a_finished_run_stays_finished_when_a_rerun_is_interrupted(project: Path, server: ChatServer) -> None:
-    assert here("optimize", "run.toml").code == 0
-    (run,) = project.glob(".metaspo/runs/*")
-    for entry in project.glob(".metaspo/cache"):
-        entry.rename(project / "lost")
+def test_a_finished_run_stays_finished_when_a_rerun_is_interrupted(finished: Path, server: ChatServer) -> None:
+    (run,) = finished.glob(".metaspo/runs/*")
+    for entry in finished.glob(".metaspo/cache"):
+        entry.rename(finished / "lost")
     server.hold_after(3)
-    running = start("optimize", "run.toml", folder=project)
+    running = start("optimize", "run.toml", folder=finished)
     server.wait_for(asked=server.calls + 4)
     running.send_signal(signal.SIGINT)
     interrupted(end(running))

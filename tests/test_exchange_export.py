@@ -92,13 +92,6 @@ def test_a_modelfile_holds_the_system_prompt_or_is_refused(system: str, stop: st
     assert "# score on t: 0.5" in files["Modelfile"]
 
 
-@pytest.fixture
-def finished(project: Path, server: ChatServer) -> Path:
-    """A project with a finished run."""
-    assert here("optimize", "run.toml", "--quiet").code == 0
-    return project
-
-
 def test_every_export_asks_nothing_and_says_where_it_comes_from(finished: Path, server: ChatServer) -> None:
     calls = server.calls
     (result,) = finished.glob(".metaspo/runs/*/result.json")

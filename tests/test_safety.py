@@ -39,13 +39,6 @@ class Obedient(World):
 WORLD = Obedient(3)
 
 
-@pytest.fixture
-def finished(project: Path) -> Path:
-    """A project with a finished run that found another system prompt."""
-    assert here("optimize", "run.toml", "--quiet").code == 0
-    return project
-
-
 def run_of(folder: Path) -> RunDirectory:
     (path,) = folder.glob(".metaspo/runs/run-*")
     return RunDirectory(path)

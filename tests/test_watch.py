@@ -31,9 +31,8 @@ RUNS = Path(".metaspo/runs")
 
 
 @pytest.fixture
-def finished(project: Path, server: ChatServer) -> RunDirectory:
+def finished_run(finished: Path) -> RunDirectory:
     """A finished run in the current folder."""
-    assert here("optimize", "run.toml", "--quiet").code == 0
     (run,) = find_runs(RUNS)
     return run
 
@@ -66,11 +65,11 @@ async def told(
     return found
 
 
-async def test_a_request_by_another_name_is_refused(finished: RunDirectory) -> None:
+async def test_a_request_by_another_name_is_refused(finished_run: RunDirectory) -> None:
     """A page of somebody else's whose name is made to point here sees nothing."""
     async with served() as session:
         for host in ("evil.example", "evil.example:8410", "127.0.0.1.evil.example", "localhost.evil.example:1", ""):
-            for path in ("/", "/runs", f"/events?run={finished.name}"):
+            for path in ("/", "/runs", f"/events?run={finished_run.name}"):
                 async with session.get(path, headers={"Host": host}) as answer:
                     assert answer.status in (400, 403), host
         for host in ("localhost:9", "127.0.0.1", "[::1]:77"):
@@ -88,7 +87,7 @@ async def test_it_listens_on_this_machine_alone_and_a_taken_port_is_a_mistake() 
 
 
 async def test_clients_beyond_the_room_wait_and_are_answered(
-    finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    finished_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many tabs are open: the calls of a run that is watched need their files."""
     monkeypatch.setattr("metaspo.engine.watch.server.ROOM", 2)
@@ -101,7 +100,7 @@ async def test_clients_beyond_the_room_wait_and_are_answered(
             await asyncio.gather(*(session.close() for session in sessions))
 
 
-async def test_nothing_is_loaded_from_elsewhere_and_no_script_stands_in_the_page(finished: RunDirectory) -> None:
+async def test_nothing_is_loaded_from_elsewhere_and_no_script_stands_in_the_page(finished_run: RunDirectory) -> None:
     async with served() as session:
         for path in ("/", "/watch.js", "/watch.css", "/runs"):
             async with session.get(path) as answer:
@@ -109,58 +108,62 @@ async def test_nothing_is_loaded_from_elsewhere_and_no_script_stands_in_the_page
                 assert "default-src 'none'" in policy
                 assert "unsafe" not in policy
                 text = (await answer.text()).replace("http://www.w3.org/2000/svg", "")
-                assert "http://" not in text.replace(finished.config.read_text(encoding="utf-8"), "")
+                assert "http://" not in text.replace(finished_run.config.read_text(encoding="utf-8"), "")
                 assert "innerHTML" not in text
                 assert "insertAdjacentHTML" not in text
 
 
-async def test_only_runs_of_the_folder_are_shown(finished: RunDirectory, tmp_path: Path) -> None:
+async def test_only_runs_of_the_folder_are_shown(finished_run: RunDirectory, tmp_path: Path) -> None:
     async with served() as session:
-        for name in ("", "nobody", "..", "../..", f"../runs/{finished.name}", str(finished.path.resolve())):
+        for name in ("", "nobody", "..", "../..", f"../runs/{finished_run.name}", str(finished_run.path.resolve())):
             for path in ("/events", "/answers", "/candidate"):
                 async with session.get(path, params={"run": name}) as answer:
                     assert answer.status == 404
 
 
-async def test_the_state_of_a_finished_run_is_that_of_its_files(finished: RunDirectory) -> None:
-    result = json.loads(finished.result.read_bytes())
-    summary = json.loads(finished.summary.read_bytes())
+async def test_the_state_of_a_finished_run_is_that_of_its_files(finished_run: RunDirectory) -> None:
+    result = json.loads(finished_run.result.read_bytes())
+    summary = json.loads(finished_run.summary.read_bytes())
     async with served() as session:
-        found = await told(session, finished.name, kinds={"state", "candidates", "log"})
+        found = await told(session, finished_run.name, kinds={"state", "candidates", "log"})
     state = found["state"]
     assert (state["state"], state["system_prompt"]) == ("finished", result["system_prompt"])
     assert state["spent"]["calls"] == summary["all_sessions"]["calls"]
     assert state["points"][-1]["score"] == pytest.approx(result["train_after"])
     assert [gain["after"] for gain in state["gains"]] == [gain["after"] for gain in summary["gains"]]
     assert len(state["tasks"]["rows"]) == 3
-    chosen = [event.system for event in read_journal(finished.journal) if isinstance(event, Select) and event.chosen]
+    chosen = [
+        event.system for event in read_journal(finished_run.journal) if isinstance(event, Select) and event.chosen
+    ]
     kept = [one["text"] for one in found["candidates"] if one["level"] == "system" and one["outcome"] == "kept"]
     assert kept == [text[:200] for text in chosen if text]
 
 
-async def test_the_log_goes_on_at_the_byte_where_it_was_left(finished: RunDirectory) -> None:
+async def test_the_log_goes_on_at_the_byte_where_it_was_left(finished_run: RunDirectory) -> None:
     """Every line comes once, whatever byte a browser comes back with."""
-    whole = finished.journal.read_bytes().splitlines()
+    whole = finished_run.journal.read_bytes().splitlines()
     lines = [len(b"".join(line + b"\n" for line in whole[:count])) for count in range(len(whole))]
     async with served() as session:
         for since in (0, lines[5], lines[-1]):
-            log = (await told(session, finished.name, kinds={"log"}, since=since))["log"]
+            log = (await told(session, finished_run.name, kinds={"log"}, since=since))["log"]
             sent = [json.loads(line) for line in whole[lines.index(since) :]]
             assert log["lines"] == sent[-len(log["lines"]) :]
-            assert log["id"] == finished.journal.stat().st_size
-        with finished.journal.open("ab") as journal:
+            assert log["id"] == finished_run.journal.stat().st_size
+        with finished_run.journal.open("ab") as journal:
             journal.write(b'{"event":"finish","address":"new"}\n{"event":"half')
-        log = (await told(session, finished.name, kinds={"log"}, since=lines[-1] + len(whole[-1]) + 1))["log"]
+        log = (await told(session, finished_run.name, kinds={"log"}, since=lines[-1] + len(whole[-1]) + 1))["log"]
         assert log["lines"] == [{"event": "finish", "address": "new"}], "and a line that is not whole yet waits"
 
 
 async def test_a_candidate_is_told_with_what_changed_why_it_fell_and_what_the_optimizer_said(
-    finished: RunDirectory,
+    finished_run: RunDirectory,
 ) -> None:
     async with served() as session:
-        found = (await told(session, finished.name, kinds={"candidates"}))["candidates"]
+        found = (await told(session, finished_run.name, kinds={"candidates"}))["candidates"]
         for one in found:
-            async with session.get("/candidate", params={"run": finished.name, "address": one["address"]}) as answer:
+            async with session.get(
+                "/candidate", params={"run": finished_run.name, "address": one["address"]}
+            ) as answer:
                 whole = await answer.json()
             assert "".join(span["text"] for span in whole["spans"] if span["change"] != "removed") == whole["text"]
             if whole["text"]:
@@ -172,10 +175,10 @@ async def test_a_candidate_is_told_with_what_changed_why_it_fell_and_what_the_op
     assert any(one["parent"] for one in found)
 
 
-async def test_the_answers_of_a_page_are_those_of_the_command(finished: RunDirectory, server: ChatServer) -> None:
+async def test_the_answers_of_a_page_are_those_of_the_command(finished_run: RunDirectory, server: ChatServer) -> None:
     calls = server.calls
     said = (await asyncio.to_thread(lambda: apart("answers", "--json", folder=Path()))).data
-    async with served() as session, session.get("/answers", params={"run": finished.name}) as answer:
+    async with served() as session, session.get("/answers", params={"run": finished_run.name}) as answer:
         found = await answer.json()
     assert [task["examples"] for task in found["tasks"]] == [task["examples"] for task in said["tasks"]]
     assert [row[0] for row in found["table"]["rows"]] == ["a", "b", "unseen"]
@@ -257,7 +260,7 @@ def test_a_process_that_an_earlier_session_or_another_machine_named_is_left_alon
 
 
 @pytest.mark.slow
-async def test_many_runs_are_listed_with_how_far_they_are(finished: RunDirectory, project: Path) -> None:
+async def test_many_runs_are_listed_with_how_far_they_are(finished_run: RunDirectory, project: Path) -> None:
     again = await asyncio.to_thread(lambda: apart("optimize", "run.toml", "--quiet", "--set", "seed=8", folder=project))
     assert again.code == 0
     async with served() as session, session.get("/runs") as answer:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer
-from command_line import apart, end, here, run_into
+from command_line import apart, end, run_into
 from world import World
 
 from metaspo.backends import Request
@@ -36,9 +36,8 @@ WORLD = Hostile(3, malformed=0.1)
 
 
 @pytest.fixture
-def finished(project: Path, server: ChatServer) -> RunDirectory:
+def finished_run(finished: Path) -> RunDirectory:
     """A finished run in the current folder."""
-    assert here("optimize", "run.toml", "--quiet").code == 0
     (run,) = find_runs(RUNS)
     return run
 
@@ -51,8 +50,8 @@ def count(selector: str) -> str:
     return f"document.querySelectorAll({selector!r}).length"
 
 
-async def test_a_finished_run_is_read_by_keyboard_and_what_models_wrote_stays_text(finished: RunDirectory) -> None:
-    run = finished
+async def test_a_finished_run_is_read_by_keyboard_and_what_models_wrote_stays_text(finished_run: RunDirectory) -> None:
+    run = finished_run
     async with serve_watch(RUNS, port=0) as address, open_page() as page:
         await page.open(address)
         await page.until(f"document.querySelector('#state') && {text_of('#state')} === 'finished'")
@@ -116,7 +115,7 @@ async def test_a_run_is_followed_while_it_goes_on_and_through_a_break_of_the_con
 
 
 @pytest.mark.slow
-async def test_the_page_fits_a_phone_and_has_a_dark_dress(finished: RunDirectory) -> None:
+async def test_the_page_fits_a_phone_and_has_a_dark_dress(finished_run: RunDirectory) -> None:
     async with serve_watch(RUNS, port=0) as address, open_page() as page:
         await page.resize(360, 740)
         await page.open(address)
@@ -130,8 +129,8 @@ async def test_the_page_fits_a_phone_and_has_a_dark_dress(finished: RunDirectory
 
 
 @pytest.mark.slow
-async def test_lines_that_come_in_thousands_are_counted_and_the_last_ones_shown(finished: RunDirectory) -> None:
-    run = finished
+async def test_lines_that_come_in_thousands_are_counted_and_the_last_ones_shown(finished_run: RunDirectory) -> None:
+    run = finished_run
     async with serve_watch(RUNS, port=0) as address, open_page() as page:
         await page.open(address)
         await page.until(f"document.querySelector('#state') && {text_of('#state')} === 'finished'")
@@ -147,7 +146,7 @@ async def test_lines_that_come_in_thousands_are_counted_and_the_last_ones_shown(
 
 
 @pytest.mark.slow
-async def test_a_folder_of_runs_is_a_list_that_leads_to_each(finished: RunDirectory) -> None:
+async def test_a_folder_of_runs_is_a_list_that_leads_to_each(finished_run: RunDirectory) -> None:
     more = await asyncio.to_thread(lambda: apart("optimize", "run.toml", "--quiet", "--set", "seed=1", folder=Path()))
     assert more.code == 0
     async with serve_watch(RUNS, port=0) as address, open_page() as page:
