@@ -15,6 +15,7 @@ from world import World
 
 from metaspo.engine.studies.table_formats import Table, as_csv, markdown, shown
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 WORLD = World(5)
 WEIGHTS = {"unseen": 3, "far": 1}
 

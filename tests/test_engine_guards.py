@@ -190,6 +190,7 @@ def test_the_journal_says_whom_a_guard_refused_and_what_it_was_worth(early: bool
         assert "was selected, but 62.5% on guard 'guard', whose floor is 80.0%." in search.guards_cost
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("early", rest_is_slow([False, True]))
 def test_a_runs_end_its_page_and_its_files_say_what_became_of_the_guards(tmp_path: Path, early: bool) -> None:
     changes = {"inner": {"candidates": 0}, "outer": {"candidates": 6}, "iterations": 1, "early_rejection": early}
@@ -320,7 +321,7 @@ def test_what_a_gated_run_counts_does_not_depend_on_what_the_cache_has_of_the_gu
             plain = replace(request, messages=(Message("system", "Help."), request.messages[-1]))
             return Spoiled.base(self, request if guard else plain)
 
-    gated = {"outer": {"candidates": 6, "gate": 4}, "iterations": 1, "train_calls": 400}
+    gated = {"outer": {"candidates": 6, "gate": 4}, "iterations": 1, "train_calls": 200}
     fresh, known = spoiled_runs(tolerance=0.0, changes=gated), spoiled_runs(tolerance=0.0, changes=gated)
     fresh.world = known.world = Vain(3, malformed=0.0)
     result = fresh.session()
@@ -337,7 +338,7 @@ def test_what_a_gated_run_counts_does_not_depend_on_what_the_cache_has_of_the_gu
 
 
 def test_a_round_with_guards_is_left_to_exact_bounds_and_says_so() -> None:
-    runs = spoiled_runs(tolerance=0.0, changes={"racing": 0.1, "inner": {"candidates": 1}}, train=160)
+    runs = spoiled_runs(tolerance=0.0, changes={"racing": 0.1, "inner": {"candidates": 1}, "iterations": 1}, train=160)
     assert runs.session() is not None
     told = {event.address: event.off for event in runs.journal.events if isinstance(event, Racing)}
     assert told["iter=1/outer"] == "guard 'guard' is kept by exact bounds"

@@ -231,6 +231,7 @@ async def test_a_journal_that_tells_nothing_is_named(tmp_path: Path) -> None:
             run_page(run)
 
 
+@pytest.mark.usefixtures("undrawn")
 async def test_a_page_is_made_of_a_run_whose_tasks_left_their_user_prompt_out(tmp_path: Path) -> None:
     """What they started from stands in the result; a result of an earlier version does not say it."""
     report = await finished(tmp_path)
@@ -246,6 +247,7 @@ async def test_a_page_is_made_of_a_run_whose_tasks_left_their_user_prompt_out(tm
     assert "Best user prompt of a" in run_page(run)
 
 
+@pytest.mark.usefixtures("undrawn")
 async def test_a_page_says_what_it_was_made_of_each_task_in_one_row_and_the_way_to_its_prompt(tmp_path: Path) -> None:
     report = await finished(tmp_path)
     assert report.directory is not None
