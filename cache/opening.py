@@ -3,27 +3,30 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from metaspo.cache.base import Store, StoreError, StoreNotInstalled
-from metaspo.cache.disk.maintenance import DiskMaintenance
-from metaspo.cache.disk.store import DiskStore
 from metaspo.cache.fallback import FallbackStore
-from metaspo.cache.files import FileMaintenance, FileStore
 from metaspo.cache.location import folder_of, scheme_of
-from metaspo.cache.maintenance import Maintained
 from metaspo.cache.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from metaspo.cache.maintenance import Maintained
 
 
 class FolderKind(NamedTuple):
-    """What keeps a cache in a folder, and what looks after it."""
+    """What keeps a cache in a folder, and what looks after it: a module and its class, imported when asked for."""
 
-    store: Callable[[Path], Store]
-    maintenance: Callable[[Path], Maintained]
+    store: str
+    maintenance: str
 
 
-FOLDERS = {"": FolderKind(DiskStore, DiskMaintenance), "files": FolderKind(FileStore, FileMaintenance)}
+FOLDERS = {
+    "": FolderKind("disk.store:DiskStore", "disk.maintenance:DiskMaintenance"),
+    "files": FolderKind("files:FileStore", "files:FileMaintenance"),
+}
 """By the scheme of their locations, of which `location` has a list."""
 
 
@@ -42,7 +45,7 @@ def open_store(
         store: Store = (
             _redis("store").RedisStore(location, password=password)
             if path is None
-            else FOLDERS[scheme_of(location)].store(path)
+            else resolve_name(f"metaspo.cache.{FOLDERS[scheme_of(location)].store}")(path)
         )
     except StoreError as error:
         if on_failure is None or isinstance(error, StoreNotInstalled):
@@ -52,13 +55,13 @@ def open_store(
     return store if on_failure is None else FallbackStore(store, warn=on_failure)
 
 
-def open_maintenance(location: str, *, password: str = "") -> Maintained:
+def open_maintenance(location: str, *, password: str = "") -> "Maintained":
     """Access to all of a store at once; makes none where there is none. Raises `StoreError`."""
     path = folder_of(location, folder=Path())
     maintenance: Maintained = (
         _redis("maintenance").RedisMaintenance(location, password=password)
         if path is None
-        else FOLDERS[scheme_of(location)].maintenance(path)
+        else resolve_name(f"metaspo.cache.{FOLDERS[scheme_of(location)].maintenance}")(path)
     )
     return maintenance
 

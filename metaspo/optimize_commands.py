@@ -13,7 +13,6 @@ from metaspo.engine import ConfigError, Prepared, RunReport, optimize_many, plan
 from metaspo.engine.config.calls import inner_proposer, outer_proposer
 from metaspo.engine.config.load import with_overrides
 from metaspo.engine.runs.directory import command_of
-from metaspo.engine.runs.stored import run_data
 from metaspo.overrides import all_overrides
 from metaspo.parameters import Calls, Configs, Json, NamedArguments, On, Port, Quiet, Sets
 from metaspo.plan_tables import endless
@@ -111,6 +110,7 @@ def _optimize_on(
 ) -> None:
     """Optimize on the nodes of a cluster, and tell what came back."""
     from metaspo.cluster_commands import runs_on  # with all that studies need
+    from metaspo.engine.runs.stored import run_data
     from metaspo.run_tables import print_run
 
     faults = runs_on(address, prepared, configs, options, quiet=quiet)

@@ -127,6 +127,40 @@ def test_a_run_imports_neither_studies_nor_clusters_nor_a_web_server() -> None:
     assert [name for name in modules if name.startswith(spared)] == []
 
 
+def test_a_run_has_imported_nothing_that_only_its_end_or_other_configs_need_when_it_asks_first(tmp_path: Path) -> None:
+    assert here("init", str(tmp_path)).code == 0
+    server = ["backend='openai-compatible'", "model='m'", "endpoints=['http://127.0.0.1:9/v1']", "patience=1"]
+    words = ["metaspo", "optimize", "metaspo.toml", *(f"--set=base.{setting}" for setting in server)]
+    code = f"""
+import os, socket
+def tell(name, args):
+    if name == "socket.__new__" and args[1] == socket.AF_INET:
+        print(*sys.modules, file=sys.stderr, flush=True)
+        os._exit(0)
+sys.addaudithook(tell)
+sys.argv = {words}
+from metaspo.cli import main
+main()"""
+    modules = modules_of(code, tmp_path)
+    assert "metaspo.backends.http.exchange" in modules
+    spared = (
+        "metaspo.backends.managed.local",
+        "metaspo.cache.disk.maintenance",
+        "metaspo.cache.files",
+        "metaspo.cache.maintenance",
+        "metaspo.engine.domains.records",
+        "metaspo.engine.optimize.inner",
+        "metaspo.engine.optimize.outer",
+        "metaspo.engine.optimize.round",
+        "metaspo.engine.runs.stored",
+        "metaspo.engine.selection.race",
+        "metaspo.engine.strategies.named_prompts",
+        "metaspo.engine.strategies.passes",
+        "metaspo.engine.tasks.judges",
+    )
+    assert [name for name in modules if name.startswith(spared)] == []
+
+
 def test_a_verdict_imports_nothing_of_scipy_but_its_functions(tmp_path: Path) -> None:
     """A run ends with some, and the rest of scipy takes longer to import than a small run does."""
     code = """

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 
-from metaspo.backends import Backend, HttpEndpoint, LocalModel, OpenAIAPI, OpenAICompatible, Progress
+from metaspo.backends import Backend, HttpEndpoint, OpenAIAPI, OpenAICompatible, Progress
 from metaspo.backends.http.base_url import parse_base_url
 from metaspo.backends.http.endpoint import fill_in, is_secret_header, is_sendable, proxy_for, variables_in
 from metaspo.backends.managed.gpus import gpus_there, share_out
@@ -42,6 +42,8 @@ def make_backends(
     if table.backend == "vllm":
         return _vllm(table, environment, logs)
     if table.backend == "local":
+        from metaspo.backends import LocalModel  # with what fetches and starts it
+
         return [
             LocalModel(
                 table.model,

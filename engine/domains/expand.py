@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from metaspo.engine.domains.specs import UnknownDomain, data_folder, domain_tasks, find_task
 from metaspo.engine.errors import ConfigError
 
 DOMAIN_KEYS: Final = ("domain", "data", "train_size", "test_size")
@@ -36,6 +35,8 @@ def expand_domains(
         for key in given:
             raise ConfigError(f'{source}: {key}: belongs to domain: add domain = "medical", or remove it')
         return dict(raw)
+    from metaspo.engine.domains.specs import UnknownDomain, data_folder, domain_tasks  # most configs name none
+
     names = _names(given["domain"], source)
     data = given.get("data")
     if data is not None and (not isinstance(data, str) or not data):
@@ -67,6 +68,8 @@ def _merged(preset: list[dict[str, Any]], given: object) -> object:
     """The preset tasks with the given ones of the same name over them, then the others."""
     if not isinstance(given, list) or not all(isinstance(task, Mapping) for task in given):
         return given  # and let validation say what is wrong with it
+    from metaspo.engine.domains.specs import find_task
+
     spelled = {spelling: task["name"] for task in preset for spelling in find_task(task["name"]).names}
     over = {spelled.get(str(task.get("name"))): task for task in given}
     return [

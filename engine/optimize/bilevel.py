@@ -17,8 +17,6 @@ from metaspo.engine.evaluation.test_score import TestScore, unreadable
 from metaspo.engine.gather import both, gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.early_stop import EarlyStop
-from metaspo.engine.optimize.inner import inner_loop
-from metaspo.engine.optimize.outer import outer_loop
 from metaspo.engine.optimize.result import GuardScore, RunResult
 from metaspo.engine.optimize.state import GuardState, RunState, TaskState
 from metaspo.engine.optimize.test_splits import gains, score_after, score_before
@@ -113,7 +111,7 @@ async def _optimize(context: RunContext, searched: Callable[[], None]) -> _Optim
         state = await _inner_loops(context, state, iteration=iteration, calls=calls, spare=spare)
         context.observer.new_best(score=state.best_score, address=inner_address(iteration))
         context.observer.stage(f"{name}: outer loop")
-        state = await outer_loop(context, state, iteration=iteration, calls=calls)
+        state = await _outer_loop(context, state, iteration=iteration, calls=calls)
         context.observer.new_best(score=state.best_score, address=outer_address(iteration))
         barren = barren + 1 if calls.taken == taken else 0
         if calls.left is not None and (calls.offered == offered or barren == BARREN):
@@ -132,7 +130,7 @@ async def _chosen_first(context: RunContext, state: RunState, calls: TrainCalls)
         state = await _inner_loops(context, state, iteration=0, calls=calls)
         context.observer.new_best(score=state.best_score, address=inner_address(0))
     if context.config.system_prompts:
-        state = await outer_loop(context, state, iteration=0, calls=calls)
+        state = await _outer_loop(context, state, iteration=0, calls=calls)
         context.observer.new_best(score=state.best_score, address=outer_address(0))
     return state
 
@@ -237,6 +235,8 @@ async def _inner_loops(
     context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls, spare: int = 0
 ) -> RunState:
     """The inner loop of every source task, all at once, each with its share of the calls, `spare` of them left."""
+    from metaspo.engine.optimize.inner import inner_loop  # not before the first calls have gone
+
     rows = [len(task.task.train) for task in state.tasks]
     wanted = [
         inner_calls(context.config, size) if iteration else size * len(task.task.user_prompts)
@@ -251,3 +251,10 @@ async def _inner_loops(
     calls.join(shares)
     out = [address for task in tasks for address in task.raced_out]
     return replace(state, tasks=tuple(tasks), raced_out=(*state.raced_out, *out))
+
+
+async def _outer_loop(context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls) -> RunState:
+    """The outer loop over system prompts."""
+    from metaspo.engine.optimize.outer import outer_loop  # as above
+
+    return await outer_loop(context, state, iteration=iteration, calls=calls)

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
         Tried,
         Unfit,
     )
-    from metaspo.engine.strategies.named_prompts import of_form
     from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, is_usable
-    from metaspo.engine.strategies.registry import inner_strategy, outer_strategy, strategy_names
+    from metaspo.engine.strategies.registry import inner_strategy, of_form, outer_strategy, strategy_names
     from metaspo.engine.strategies.search import (
         CallBound,
         RoundSize,

@@ -17,7 +17,6 @@ from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.addresses import join
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.base import Ask, Level, NoProposal, TaskView, Tried
-from metaspo.engine.strategies.demonstrations import WithDemonstrations
 from metaspo.engine.strategies.meta_prompts import ending_with
 from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, given
 from metaspo.engine.strategies.search import CallBound, RoundSize, Rows, Trial
@@ -33,16 +32,6 @@ _ADDED: Final = late_pattern(r"\n*^[^\w\n]*(?:\w+[^\w\n]+){0,2}\{question\}[^\w\
 
 T = TypeVar("T")
 P = TypeVar("P", Tried, Trial)
-
-
-def of_form(proposer: Proposer, form: PromptForm | None) -> Proposer:
-    """The proposer for user prompts of a form; as it is where there is none.
-
-    Of a form without demonstrations: what a program's several prompts come to is no example of what one of them asks.
-    """
-    if form is None:
-        return proposer
-    return OfForm(proposer.proposer if isinstance(proposer, WithDemonstrations) else proposer, form)
 
 
 @dataclass(frozen=True, slots=True)

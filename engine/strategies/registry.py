@@ -14,8 +14,6 @@ from pydantic import ValidationError
 
 from metaspo.engine.errors import UnknownStrategy
 from metaspo.engine.strategies.base import Ask, Level, OuterStrategy, Strategy
-from metaspo.engine.strategies.demonstrations import WithDemonstrations
-from metaspo.engine.strategies.passes import InPasses
 from metaspo.engine.strategies.proposers import (
     AllAtOnce,
     OneByOne,
@@ -27,6 +25,7 @@ from metaspo.engine.strategies.proposers import (
 from metaspo.engine.strategies.search import Search
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks.kinds import kinds_of, require_kind
+from metaspo.engine.tasks.named_prompts import PromptForm
 
 C = TypeVar("C")
 S = TypeVar("S")
@@ -64,7 +63,24 @@ def inner_strategy(name: str, options: Mapping[str, Any] | None = None, *, demon
     Raises `UnknownStrategy`.
     """
     proposer = _proposer(_make(name, INNER, options or {}, level="user"), inner_context, level="user")
-    return WithDemonstrations(proposer, demonstrations) if demonstrations else proposer
+    if not demonstrations:
+        return proposer
+    from metaspo.engine.strategies.demonstrations import WithDemonstrations
+
+    return WithDemonstrations(proposer, demonstrations)
+
+
+def of_form(proposer: Proposer, form: PromptForm | None) -> Proposer:
+    """The proposer for user prompts of a form; as it is where there is none.
+
+    Of a form without demonstrations: what a program's several prompts come to is no example of what one of them asks.
+    """
+    if form is None:
+        return proposer
+    from metaspo.engine.strategies.demonstrations import WithDemonstrations
+    from metaspo.engine.strategies.named_prompts import OfForm
+
+    return OfForm(proposer.proposer if isinstance(proposer, WithDemonstrations) else proposer, form)
 
 
 def outer_strategy(name: str, options: Mapping[str, Any] | None = None, *, first_passes: int = 1) -> Proposer:
@@ -74,6 +90,8 @@ def outer_strategy(name: str, options: Mapping[str, Any] | None = None, *, first
     """
     strategy: OuterStrategy | Search = _make(name, OUTER, options or {}, level="system")
     if first_passes > 1 and not isinstance(strategy, Search):
+        from metaspo.engine.strategies.passes import InPasses
+
         strategy = InPasses(strategy, first_passes)
     return _proposer(strategy, outer_context, level="system")
 

@@ -14,7 +14,6 @@ from metaspo.engine.tasks.formats.texts import Text
 from metaspo.engine.tasks.functions import function_digest
 from metaspo.engine.tasks.graders import Grader
 from metaspo.engine.tasks.imports import source_digest
-from metaspo.engine.tasks.judges import Judge, judge_grader
 from metaspo.engine.tasks.metric_spec import MetricTable, of_a_program, path_of
 from metaspo.engine.tasks.metrics import Agreement, build_metric, own_metric
 from metaspo.engine.tasks.programs import Program, build_program
@@ -60,6 +59,7 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify, reader: Rea
     rows = reader(spec, base_dir)
     answer, answer_format = rows.answer, rows.answer_format
     metric = _metric(spec, answer_format, base_dir)
+    judge = metric.function if isinstance(metric, Grader) and spec.judge is not None else None
     program = _program(spec, base_dir)
     for split, bad in rows.bad.items():
         if bad:
@@ -86,7 +86,7 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify, reader: Rea
         fixed=spec.fixed,
         weight=spec.weight,
         grading=grading_of(
-            answer, own=(spec.metric_function or "", spec.program or ""), judge=_judge_of(metric), base_dir=base_dir
+            answer, own=(spec.metric_function or "", spec.program or ""), judge=judge, base_dir=base_dir
         ),
         program=program,
         max_tokens=spec.max_tokens,
@@ -119,16 +119,11 @@ def _program(spec: TaskSpec, base_dir: Path) -> Program | None:
     return build_program(spec.program, max_calls=spec.max_calls, base_dir=base_dir)
 
 
-def _judge_of(metric: Metric) -> Judge | None:
-    function = metric.function if isinstance(metric, Grader) else None
-    return function if isinstance(function, Judge) else None
-
-
 def grading_of(
     answer: AnswerSpec,
     *,
     own: Sequence[str | Callable[..., object]] = (),
-    judge: Judge | None = None,
+    judge: object = None,
     base_dir: Path = Path(),
 ) -> str:
     """A task's `grading`: how its answers are read, the code of a format, metric or program of the user's own, and
@@ -146,6 +141,8 @@ def grading_of(
 
 def _metric(spec: TaskSpec, answer_format: AnswerFormat, base_dir: Path) -> Metric:
     if spec.judge is not None:
+        from metaspo.engine.tasks.judges import judge_grader  # a model of its own, which few tasks have
+
         return judge_grader(spec.judge, base_dir=base_dir)
     max_calls = (isinstance(spec.metric, MetricTable) and spec.metric.max_calls) or 1
     if callable(spec.metric_function):
