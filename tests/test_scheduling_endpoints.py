@@ -91,14 +91,40 @@ def test_replicas_are_evenly_busy_where_all_requests_have_one_prefix() -> None:
         assert min(loads) >= 80
 
 
+@pytest.mark.parametrize(("every", "least"), [(3, 40), (10, 70)])
+def test_requests_of_others_in_between_leave_no_replica_without_work(every: int, least: int) -> None:
+    """As those of another run do, among the many of a test split, with prefixes of their own."""
+    endpoints = Endpoints(servers(16))
+    for number in range(1600):
+        endpoint = endpoints.pick(ask(number, system="another" if number % every == 0 else "one"))
+        assert endpoint is not None
+        endpoint.in_flight += 1
+    assert min(endpoint.in_flight for endpoint in endpoints.all) >= least
+
+
+def test_the_next_prefix_that_most_requests_have_is_spread_soon_however_many_had_the_one_before() -> None:
+    """Told by the first request that goes to the last replica in their order, where the others have their share."""
+    endpoints = Endpoints(servers(4))
+    for system, latest in (("one", 202), ("two", 610)):
+        order = endpoints._order(system)
+        for endpoint, in_flight in zip(order, (120, 101, 101, 78), strict=True):
+            endpoint.in_flight = in_flight
+        picked = [endpoints.pick(ask(number, system=system)) for number in range(5000)]
+        assert picked[0] is order[1]
+        assert 2 <= picked.index(order[3]) <= latest
+        assert picked[-1] is order[3]
+
+
 @settings(deadline=None)
-@given(st.integers(2, 16), st.lists(st.integers(1, 12), max_size=40))
-def test_prefixes_that_come_by_turns_go_to_the_first_in_their_order_that_has_room(count: int, turns: list[int]) -> None:
+@given(st.integers(2, 16), st.lists(st.integers(0, 6), max_size=40), st.integers(1, 12))
+def test_prefixes_that_come_by_turns_go_to_the_first_in_their_order_that_has_room(
+    count: int, turns: list[int], each: int
+) -> None:
     """However full the others are: nothing is computed anew to even them out."""
     endpoints = Endpoints(servers(count))
     for endpoint in endpoints.all:
         endpoint.in_flight = 6
-    for number, prefix in enumerate(turn % 7 for turn, times in enumerate(turns) for _ in range(times)):
+    for number, prefix in enumerate(turn for turn in turns for _ in range(each)):
         load = (sum(endpoint.in_flight for endpoint in endpoints.all) + 1) / count
         order = endpoints._order(f"prefix {prefix}")
         first = next(endpoint for endpoint in order if endpoint.in_flight < ceil(LOAD_BOUND * load))

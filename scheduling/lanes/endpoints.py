@@ -2,9 +2,9 @@
 
 A prefix always goes to the same replica while there is room (rendezvous hashing: Thaler and Ravishankar, 1998), so that
 each prefix is computed on few of them; a replica that already has more than its share gives the request to the next in
-the prefix's own order (consistent hashing with bounded loads: Mirrokni, Thorup and Zadimoghaddam, 2018). One that many
-requests in a row have is computed on several in any case: what its first replica has no room for evens out the others,
-or the last in its order would have nothing to do.
+the prefix's own order (consistent hashing with bounded loads: Mirrokni, Thorup and Zadimoghaddam, 2018). One that most
+of many requests have (a majority vote: Boyer and Moore, 1981) is computed on several in any case: what its first one
+has no room for evens out the others, or the last in its order would have nothing to do.
 """
 
 from collections import OrderedDict
@@ -17,7 +17,7 @@ from metaspo.backends import Backend, BackendError, Request, Startable
 from metaspo.scheduling.statistics import EndpointStatistics
 
 LOAD_BOUND = 1.1  # times the mean load: more leaves places free on some replicas while calls wait on others
-IN_A_ROW = 2  # times the mean load: so many requests of one prefix fill several replicas
+MAJORITY = 2  # times the mean load: so many more requests of one prefix than of all others fill several replicas
 FAULTS_TO_REST = 3  # different requests failing in a row
 RECENT = 64  # different requests by which it is told whether an endpoint works
 MAX_FAILING = 0.2  # of them, where those that fail are to blame themselves
@@ -147,7 +147,7 @@ class Endpoints:
         self.all = [Endpoint(backend, now=now) for backend in backends]
         self.look_at = min(endpoint.look_at for endpoint in self.all)
         self._orders: OrderedDict[str, list[Endpoint]] = OrderedDict()
-        self._latest, self._in_a_row = "", 0  # the prefix of the last request, and how often it came before that
+        self._common, self._ahead = "", 0.0  # the prefix that most requests have, and how many more than others
 
     def __repr__(self) -> str:
         return f"<Endpoints {self.all}>"
@@ -163,15 +163,25 @@ class Endpoints:
         if not up:
             return None
         prefix, load = prefix_of(request), (sum(endpoint.in_flight for endpoint in up) + 1) / len(up)
-        self._latest, self._in_a_row = prefix, self._in_a_row + 1 if prefix == self._latest else 0
-        bound = ceil(LOAD_BOUND * load)
+        spread, bound = self._vote(prefix, MAJORITY * load), ceil(LOAD_BOUND * load)
         for endpoint in self._order(prefix):
             if endpoint in up:
                 if endpoint.in_flight < bound:
                     return endpoint
-                if self._in_a_row > IN_A_ROW * load:
+                if spread:
                     bound = ceil(load)
         return min(up, key=lambda endpoint: endpoint.in_flight)
+
+    def _vote(self, prefix: str, majority: float) -> bool:
+        """Count a request; whether so many more have its prefix than have another one. More than twice as many are not
+        counted: else the next prefix would be told the later the more had this one."""
+        if prefix == self._common:
+            self._ahead = min(self._ahead + 1, 2 * majority)
+        elif self._ahead > 0:
+            self._ahead = min(self._ahead, 2 * majority) - 1
+        else:
+            self._common, self._ahead = prefix, 0
+        return prefix == self._common and self._ahead >= majority
 
     def another(self, than: Collection[Endpoint]) -> bool:
         """Whether one that is up is none of these."""
