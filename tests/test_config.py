@@ -150,6 +150,21 @@ def test_an_option_of_a_strategy_is_of_its_kind_too(name: str) -> None:
                 outer_strategy(name, {option: "3"})
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("concurrency = -1", "base.concurrency: must be greater than or equal to 1 or 'auto' (it is -1)"),
+        ("concurrency = []", "base.concurrency: must be a whole number or 'auto'"),
+        ("max_tokens = 1979-05-27", "base.max_tokens: must be a whole number"),
+        ("revision = 3", "base.revision: must be text in quotes (it is 3)"),
+    ],
+)
+def test_a_value_that_a_key_does_not_take_is_told_in_one_line(tmp_path: Path, said: str, told: str) -> None:
+    """Of whatever kinds the key's may be."""
+    (line,) = refusal(tmp_path, GOOD.replace('model = "m"', f'model = "m"\n{said}')).splitlines()
+    assert line.endswith(f": {told}")
+
+
 def test_every_fault_gets_a_line_of_its_own(tmp_path: Path) -> None:
     message = refusal(tmp_path, "iterations = -1\nsed = 1\n" + GOOD)
     assert [line.split(": ")[1] for line in message.splitlines()] == ["iterations", "sed"]

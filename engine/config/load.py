@@ -1,7 +1,7 @@
 """A config as it was read from a TOML file, checked, with errors that name file and key."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -23,10 +23,15 @@ PLAINLY = {  # pydantic's faults that name types of Python
     "tuple_type": "must be a list, […]",
     "model_type": "must be a table",
     "dict_type": "must be a table",
+    "string_type": "must be text in quotes",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
     "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
 }
+MUST_BE = "must be "
 OF_A_RUN = ("base", "optimizer", "tasks", "domain")
 OF_A_COMPARISON = ("config", "methods", "method")
 NEVER_SHOWN = {"api_key_env", "cache", "endpoints", "mlflow"}  # where a key might have been put by mistake
@@ -135,7 +140,11 @@ def validated(table: type[T], raw: Mapping[str, Any], *, source: str) -> T:
     except ValidationError as error:
         faults = error.errors(include_url=False)
     told = [fault for fault in faults if fault["type"] != "too_short" or not _holds_another(fault["loc"], faults)]
-    raise ConfigError("\n".join(f"{source}: {_explain(fault, table)}{_whose(fault, raw)}" for fault in told))
+    by_key: dict[str, list[ErrorDetails]] = {}
+    for fault in told:
+        by_key.setdefault(_key_of(fault), []).append(fault)
+    lines = (f"{source}: {_explain(key, alike, table)}{_whose(alike[0], raw)}" for key, alike in by_key.items())
+    raise ConfigError("\n".join(lines))
 
 
 def _as_tables(raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -163,20 +172,30 @@ def _whose(fault: ErrorDetails, raw: Mapping[str, Any]) -> str:
             return ""
 
 
-def _explain(fault: ErrorDetails, table: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in fault["loc"] if not _is_branch_label(part))
+def _key_of(fault: ErrorDetails) -> str:
+    return ".".join(str(part) for part in fault["loc"] if not _is_branch_label(part))
+
+
+def _explain(key: str, alike: Sequence[ErrorDetails], table: type[BaseModel]) -> str:
+    """What is wrong with a key: one fault, or one for each kind of value that it may have."""
+    fault = alike[0]
     if fault["type"] == "extra_forbidden":
         unknown, keys = str(fault["loc"][-1]), _known_keys(fault["loc"][:-1], table)
         return f"{key}: unknown key{_elsewhere(unknown, fault['loc'], table) or nearest(unknown, keys)}"
     if fault["type"] == "missing":
         return f"{key}: is missing"
-    message = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+    message = " or ".join(dict.fromkeys(map(_in_words, alike))).replace(f" or {MUST_BE}", " or ")
     given = fault["input"]
     if isinstance(given, str | int | float | bool) and NEVER_SHOWN.isdisjoint(fault["loc"]):
         written = as_toml(given) if isinstance(given, bool) else repr(given)
         shown = written if len(written) <= 60 else written[:57] + "…"
         message = f"{message} (it is {shown})"
     return f"{key}: {message}" if key else message
+
+
+def _in_words(fault: ErrorDetails) -> str:
+    words = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+    return words.replace("Input should be ", MUST_BE, 1)
 
 
 def _elsewhere(key: str, location: tuple[int | str, ...], table: type[BaseModel]) -> str:
