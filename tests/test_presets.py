@@ -52,6 +52,12 @@ def test_a_gain_has_to_be_shared_where_user_prompts_are_the_same_from_round_to_r
         parse_config(raw(outer={"shared_margin": 5}))
 
 
+def test_with_many_calls_two_system_prompts_compete_in_a_round_and_one_user_prompt_of_each_task() -> None:
+    for calls, systems in ((499, 1), (500, 2), (20_000, 2)):
+        config = parse_config(raw(preset=PLUS, train_calls=calls))
+        assert (config.outer.candidates, config.outer.induced, config.inner.candidates) == (systems, systems, 1)
+
+
 def test_with_few_calls_first_steps_are_larger() -> None:
     few, many = (parse_config(raw(preset=PLUS, train_calls=calls)).outer for calls in (299, 300))
     assert (few.first_passes, few.shared_margin, few.candidates) == (2, 9.6, 1)
@@ -187,7 +193,7 @@ def test_the_method_of_a_comparison_has_the_presets_shape_whatever_the_config_ha
 def test_more_calls_never_plan_fewer_rows_or_candidates(calls: int, sources: int) -> None:
     less, more = (shape(count, sources=sources, optimizer=True) for count in (calls, 2 * calls))
     assert less["rows"] <= more["rows"]
-    assert less["inner"]["candidates"] <= more["inner"]["candidates"]
+    assert less["outer"]["candidates"] <= more["outer"]["candidates"]
     assert all(one["outer"]["gate"] <= one["inner"]["gate"] <= one["rows"] for one in (less, more))
 
 

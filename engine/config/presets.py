@@ -18,7 +18,7 @@ PAPER: Final = "metaspo"
 PLUS: Final = "metaspo+"
 CALLS: Final = 2000  # of "metaspo+" where nothing is said
 MIN_ROWS: Final = 8
-MANY: Final = 250  # calls a task from which on two candidates and two induced prompts pay
+MANY: Final = 250  # calls a task from which on two system candidates and two induced prompts pay
 FEW: Final = 150  # calls a task below which larger first steps pay, and gates that double do not
 LUCK: Final = 100 / 3  # points, a gain's standard error for one answer a task: of three tasks, where a third differ
 MOST: Final = 10.0  # points of it that are asked for
@@ -81,10 +81,10 @@ def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True, doub
     rows = min(max(MIN_ROWS, isqrt(each)), MAX_COUNT)
     candidates = 2 if each >= MANY else 1
     gate = max(4, rows // 4) if gated else 0
-    loop = {"candidates": candidates, "failures": 8, "gate": gate}
+    loop = {"candidates": 1, "failures": 8, "gate": gate}
     margin = min(MOST, round(LUCK / sqrt(rows * candidates), 1))
     under: dict[str, Any] = {"under": "induced", "induced": candidates, "shared": True, "shared_margin": margin}
-    outer: dict[str, Any] = {"failures": 4, "gate": gate // 2}
+    outer: dict[str, Any] = {"candidates": candidates, "failures": 4, "gate": gate // 2}
     if each < FEW:
         under["first_passes"] = 2
     else:
