@@ -50,6 +50,7 @@ from metaspo.scheduling.call_totals import CallTotals
 from metaspo.scheduling.loop_thread import LoopThread
 from metaspo.serving import ServeConfig, Server
 from metaspo.serving.accounts import Accounts
+from metaspo.serving.lane_log import LaneLog
 
 DoorName = Literal["client", "server"]
 SPENT = "runs/serve"  # among the files of which a kill leaves what they were
@@ -393,7 +394,7 @@ class ServerSession(Session):
             self._begin(gateway)
             accounts = Accounts(config, environment=KEYS, folder=story.folder)
             before = {account.name: account.purse.spent for account in accounts.all}
-            server = Server(config, gateway, accounts, CallTotals())
+            server = Server(config, gateway, accounts, CallTotals(), log=LaneLog())
             async with server.listening(server.app(), partial(_open_at, socket=socket)):
                 await self._check_stranger(http)
                 await self._be_asked(lambda caller, numbers: self._ask(http, caller, numbers))

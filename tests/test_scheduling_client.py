@@ -694,7 +694,7 @@ async def test_a_request_that_is_too_much_for_a_budget_fails_alone_where_many_pr
     """Whether it stood in line or came when nothing was out; what fits is asked, before and after and beside it."""
     budget = Budget(tokens=2_000)
     account = Account("a", budget)
-    model = Simulated(echo, latency=lambda _request: 1.0)
+    model = Simulated(echo, latency=1.0)
 
     def sized(text: str, most: int) -> Request:
         return replace(ask(text), sampling=Sampling(max_tokens=most))
