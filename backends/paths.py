@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 LONGEST_TEXT = 8_000_000  # characters of a text that a person wrote
@@ -23,6 +24,25 @@ def usable_path(text: str) -> str:
     """The text itself. Raises `ValueError` as `path_of` does."""
     path_of(text)
     return text
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; what is no plain file, as a terminal, is written to. Raises `OSError` that
+    names it."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            path.write_bytes(content)
+            return
+        try:
+            beside.write_bytes(content)
+            os.replace(beside, path)
+        except OSError:
+            with suppress(OSError):
+                beside.unlink()
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_written(path: Path) -> str:

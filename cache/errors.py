@@ -1,5 +1,6 @@
 """What an error of the database means to a user: one sentence saying what, where, and what to do."""
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,10 @@ def _code(error: BaseException) -> int:
         return sqlite3.SQLITE_PERM
     if isinstance(error, FileNotFoundError):
         return sqlite3.SQLITE_CANTOPEN
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return sqlite3.SQLITE_FULL
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return sqlite3.SQLITE_READONLY
     if isinstance(error, UnicodeDecodeError):
         return sqlite3.SQLITE_CORRUPT
     code: int = getattr(error, "sqlite_errorcode", 0)

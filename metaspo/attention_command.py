@@ -8,6 +8,7 @@ import orjson
 import typer
 
 from metaspo import tables
+from metaspo.backends.paths import write_whole
 from metaspo.console import err, exit_on_user_error, out
 from metaspo.engine import ConfigError, find_run
 from metaspo.engine.attention import AttentionReport, measure_attention
@@ -91,7 +92,7 @@ def _write(report: AttentionReport, folder: Path) -> list[Path]:
 
     paths = write_all(pictures(report), folder)
     data = folder / "attention.json"
-    data.write_bytes(orjson.dumps(report.as_json(), option=JSON))
+    write_whole(data, orjson.dumps(report.as_json(), option=JSON))
     return [data, *paths]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from metaspo import tables
+from metaspo.backends.paths import write_whole
 from metaspo.console import exit_on_user_error, out, say_warning
 from metaspo.engine import ConfigError, find_run
 from metaspo.engine.config.toml import STARTER
@@ -71,7 +72,7 @@ def import_files(
             raise ConfigError(f"{taken[0]}: is there already; choose another folder, or move it away")
         for name, text in written.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text.removesuffix("\n") + "\n", encoding="utf-8")
+            write_whole(folder / name, (text.removesuffix("\n") + "\n").encode())
     for note in imported.notes:
         say_warning(note)
     for name in written:

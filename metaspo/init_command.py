@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from metaspo.backends.paths import write_whole
 from metaspo.console import exit_on_user_error, out
 from metaspo.engine import ConfigError
 from metaspo.engine.domains import own_domains
@@ -80,7 +81,7 @@ def _write(files: Mapping[Path, bytes], folder: Path, config: Path) -> None:
             raise ConfigError(f"{path}: is there already; choose another folder, or move it away")
     for path, content in sorted(files.items()):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        write_whole(path, content)
 
 
 def _installs(template: str, domain: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from metaspo import tables
+from metaspo.backends.paths import write_whole
 from metaspo.console import exit_on_user_error, out, say_warning
 from metaspo.engine import ConfigError, Plan, Prepared, check_optimizable, find_run, plan_run, prepare
 from metaspo.engine.config.plan import ASSUMED, Pace
@@ -167,4 +168,4 @@ def _draw(scales: "Sequence[AtScale]", path: Path) -> None:
         from metaspo.engine.report.scale_figure import scale_figure
     except ModuleNotFoundError as error:
         raise ConfigError(f"a picture needs '{error.name}': pip install 'metaspo[report]'") from None
-    path.write_bytes(draw(scale_figure(scales), "svg" if kind == "svg" else "png"))
+    write_whole(path, draw(scale_figure(scales), "svg" if kind == "svg" else "png"))

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from metaspo.backends.paths import write_whole
 from metaspo.cache import StoreError
 from metaspo.console import exit_on_user_error, out
 from metaspo.engine import ConfigError, RunDirectory, find_run
@@ -35,7 +36,7 @@ def report(
         html = library.run_page(directory, _answers(directory))
         target = page or directory.path / "report.html"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(html, encoding="utf-8")
+        write_whole(target, html.encode())
         out.print(f"Wrote {target}")
         if figures:
             for path in library.write_figures(directory, figures):

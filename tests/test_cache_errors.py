@@ -1,5 +1,6 @@
 """Every trouble ends in one clear sentence, and no answer is lost to it."""
 
+import errno
 import os
 import pickle
 import re
@@ -529,3 +530,13 @@ def test_keys_are_text_and_values_bytes_and_nothing_else_goes_in_or_comes_out(fo
         with pytest.raises(BadRecord):
             damaged()
     cache.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "free some space on its disk"), (errno.EDQUOT, "free some space"), (errno.EROFS, "name another")],
+)
+def test_a_fault_of_the_disk_is_told_by_its_cause_whether_sqlite_met_it_or_not(
+    tmp_path: Path, number: int, advice: str
+) -> None:
+    assert advice in str(explain(tmp_path, OSError(number, os.strerror(number))))

@@ -136,7 +136,7 @@ def test_a_run_that_cannot_go_on_says_why_wherever_a_command_would_be_offered(
     (project / "run.toml").unlink()
     gone = told()
     (project / "run.toml").write_text(config)
-    for texts, why in ((told(), refusal.removeprefix("error: run: ")), (gone, "there is no such file any more")):
+    for texts, why in ((told(), refusal.removeprefix("run: ")), (gone, "there is no such file any more")):
         missing = [text for text in texts if why not in " ".join(text.split())]
         assert not missing, (why, missing)
         assert not any("metaspo optimize" in text or "start it again" in text for text in texts)

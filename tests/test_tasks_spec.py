@@ -63,7 +63,7 @@ def test_a_spec_written_out_reads_back_the_same() -> None:
         ({"name": "a/b"}, ("name",), "use letters"),
         ({"name": ""}, ("name",), "use letters"),
         ({"train_size": 0}, ("train_size",), "greater than or equal to 1"),
-        ({"train_size": True}, ("train_size",), "valid integer"),
+        ({"train_size": True}, ("train_size",), "whole number"),
         ({"train_size": "al"}, ("train_size",), 'must be a whole number or "all"'),
         ({"user_prompt": "no slot"}, ("user_prompt",), "exactly once"),
         ({"user_prompt": "{question} {question}"}, ("user_prompt",), "2 times"),

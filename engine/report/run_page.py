@@ -8,6 +8,7 @@ import orjson
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
+from metaspo.backends.paths import write_whole
 from metaspo.engine.config.schema import ROLES
 from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.evaluation.task_rows import COLUMNS, cost_sentence, task_rows
@@ -110,7 +111,7 @@ def write_all(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     for name, figure in figures.items():
         for kind in ("svg", "png"):
             path = folder / f"{name}.{kind}"
-            path.write_bytes(draw(figure, "svg" if kind == "svg" else "png"))
+            write_whole(path, draw(figure, "svg" if kind == "svg" else "png"))
             paths.append(path)
     return paths
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 from matplotlib.figure import Figure
 
+from metaspo.backends.paths import write_whole
 from metaspo.engine.report.figures import Bar, draw, lines, methods
 from metaspo.engine.report.page import Entry, Picture, Section, TextTable, changed_prompt, picture, render_page
 from metaspo.engine.runs.directory import write_text
@@ -66,12 +67,12 @@ def write_study(findings: Findings, folder: Path) -> Path:
         "verdicts": findings.verdicts,
         "cells": [asdict(result) for result in findings.study.results],
     }
-    (folder / "results.json").write_bytes(orjson.dumps(data, option=JSON))
+    write_whole(folder / "results.json", orjson.dumps(data, option=JSON))
     pictures = {}
     for name, figure in study_figures(findings).items():
-        (folder / f"{name}.png").write_bytes(draw(figure, "png"))
+        write_whole(folder / f"{name}.png", draw(figure, "png"))
         pictures[name] = picture(figure, alt=name)
-        (folder / f"{name}.svg").write_bytes(pictures[name].svg)
+        write_whole(folder / f"{name}.svg", pictures[name].svg)
     page = folder / "report.html"
     write_text(page, study_page(findings, pictures))
     return page

@@ -13,7 +13,6 @@ vllm-*.log      what a vLLM that was started for the run said, one for each repl
 """
 
 import json
-import os
 import re
 import shlex
 import time
@@ -30,6 +29,7 @@ from pydantic_core import to_jsonable_python
 
 from metaspo.backends.file_lock import try_lock
 from metaspo.backends.http.loose_json import mended
+from metaspo.backends.paths import write_whole
 from metaspo.engine.config.presets import planned_for
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.toml import as_toml
@@ -258,7 +258,5 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.new")
     with stopping_at_faults(path):
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        write_whole(path, content)

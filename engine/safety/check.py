@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from metaspo.backends import Progress
 from metaspo.engine.api import evaluate
 from metaspo.engine.domains import data_folder, domain_tasks
@@ -15,7 +13,7 @@ from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.answers import example_data, outcome_data
 from metaspo.engine.evaluation.scorecard import Outcome
 from metaspo.engine.evaluation.test_score import Stage
-from metaspo.engine.runs.directory import JSON, RunDirectory
+from metaspo.engine.runs.directory import RunDirectory, write_json
 from metaspo.engine.runs.prepare import Prepared, prepare
 from metaspo.engine.runs.reopened import ReopenedRun, reopen
 from metaspo.engine.runtime.observer import Observer
@@ -193,7 +191,7 @@ async def check_safety(
         usage={stage: each.usage for stage, each in reports.items()},
     )
     if report.sides:
-        run.safety.write_bytes(orjson.dumps(report.kept, option=JSON))
+        write_json(run.safety, report.kept)
     return report
 
 

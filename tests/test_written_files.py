@@ -1,0 +1,33 @@
+"""Files that commands write: whole or not at all, and named where they cannot be."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from metaspo.backends.paths import write_whole
+
+FULL = Path("/dev/full")
+
+
+def test_a_file_is_replaced_whole_or_stays_as_it_was_and_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    write_whole(path, b"old")
+    (tmp_path / ".page.html.new").mkdir()
+    with pytest.raises(OSError, match=r"page\.html") as caught:
+        write_whole(path, b"new")
+    assert (path.read_bytes(), caught.value.filename) == (b"old", str(path))
+    (tmp_path / ".page.html.new").rmdir()
+    write_whole(path, b"new")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"page.html": b"new"}
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="of Linux")
+def test_what_is_no_plain_file_is_written_to_and_named_when_it_is_full(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(FULL)
+    for path in (FULL, link):
+        with pytest.raises(OSError, match="No space left") as caught:
+            write_whole(path, b"x")
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+    assert link.is_symlink()
