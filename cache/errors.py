@@ -49,9 +49,10 @@ def bad_entry(where: str, key: str, reason: str) -> BadEntry:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """The error that began it: diskcache hides it behind its own `Timeout` or behind a failed ROLLBACK."""
+    """The error that began it: diskcache hides it behind its own `Timeout` or behind a failed ROLLBACK. What is behind
+    one of the system is no cause: that there is no folder yet, where it may not be made."""
     first = error
-    while isinstance(first.__context__, (sqlite3.Error, OSError)):
+    while not isinstance(first, OSError) and isinstance(first.__context__, (sqlite3.Error, OSError)):
         first = first.__context__
     return first
 

@@ -539,4 +539,6 @@ def test_keys_are_text_and_values_bytes_and_nothing_else_goes_in_or_comes_out(fo
 def test_a_fault_of_the_disk_is_told_by_its_cause_whether_sqlite_met_it_or_not(
     tmp_path: Path, number: int, advice: str
 ) -> None:
-    assert advice in str(explain(tmp_path, OSError(number, os.strerror(number))))
+    error = OSError(number, os.strerror(number))
+    error.__context__ = FileNotFoundError("as `mkdir` with all parents has met before")
+    assert advice in str(explain(tmp_path, error))

@@ -156,6 +156,7 @@ def test_an_option_of_a_strategy_is_of_its_kind_too(name: str) -> None:
         ("concurrency = -1", "base.concurrency: must be greater than or equal to 1 or 'auto' (it is -1)"),
         ("concurrency = []", "base.concurrency: must be a whole number or 'auto'"),
         ("max_tokens = 1979-05-27", "base.max_tokens: must be a whole number"),
+        ("stop = 3", "base.stop: must be a list, […] (it is 3)"),
         ("revision = 3", "base.revision: must be text in quotes (it is 3)"),
     ],
 )
@@ -163,6 +164,14 @@ def test_a_value_that_a_key_does_not_take_is_told_in_one_line(tmp_path: Path, sa
     """Of whatever kinds the key's may be."""
     (line,) = refusal(tmp_path, GOOD.replace('model = "m"', f'model = "m"\n{said}')).splitlines()
     assert line.endswith(f": {told}")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "meant"), [('["1"]', ": leave the quotes out (one is '1')"), ("[1.5]", " (one is 1.5)")]
+)
+def test_a_list_that_holds_a_value_of_another_kind_is_told_which(seeds: str, meant: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(f"each must be a whole number{meant}")):
+        GridConfig.model_validate({"seeds": tomllib.loads(f"seeds = {seeds}")["seeds"]})
 
 
 def test_every_fault_gets_a_line_of_its_own(tmp_path: Path) -> None:

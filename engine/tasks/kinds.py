@@ -29,13 +29,20 @@ def require_kind(value: object, kinds: Kinds) -> None:
         return
     if isinstance(value, list | tuple):
         for each in value:
-            require_kind(each, kinds)
+            _require_each(each, kinds)
     elif isinstance(value, Mapping) or value is None or _fits(value, kinds):
         return
     else:
         texts = [f'"{text}"' for text in sorted(kind for kind in kinds if isinstance(kind, str))]
         quoted = isinstance(value, str) and any(_fits(meant, kinds) for meant in _read(value))
         raise ValueError(f"must be {' or '.join([*wanted, *texts])}{': leave the quotes out' if quoted else ''}")
+
+
+def _require_each(value: object, kinds: Kinds) -> None:
+    try:
+        require_kind(value, kinds)
+    except ValueError as fault:
+        raise ValueError(f"each {fault} (one is {value!r})") from None
 
 
 def _fits(value: object, kinds: Kinds) -> bool:
