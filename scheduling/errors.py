@@ -36,9 +36,12 @@ class LaneStopped(_OfLane):
         self.error = error
 
 
+KEPT = "; everything answered is kept and costs nothing again: for more,"
+
+
 class BudgetExhausted(RunStopped):
-    """The next call might overshoot a cap, and no call is out that could give something back. `advice`: what helps
-    besides a higher cap.
+    """The next call might overshoot a cap, and no call is out that could give something back. `advice`: what stands
+    between the facts and that the cap may be raised.
 
     Attributes:
         cap: "calls", "tokens" or "dollars".
@@ -46,10 +49,8 @@ class BudgetExhausted(RunStopped):
         spent: what the account has spent of it.
     """
 
-    def __init__(self, facts: str, *, cap: str, limit: float, spent: float, advice: str = "for more,") -> None:
-        super().__init__(
-            f"{facts}; everything answered is kept and costs nothing again: {advice} raise the cap on {cap}."
-        )
+    def __init__(self, facts: str, *, cap: str, limit: float, spent: float, advice: str = KEPT) -> None:
+        super().__init__(f"{facts}{advice} raise the cap on {cap}.")
         self.cap = cap
         self.limit = limit
         self.spent = spent

@@ -145,12 +145,15 @@ class Server:
         name = request.model
         model = self._models.get(name)
         if model is None:
-            names = ", ".join(sorted(self._models))
-            raise CallFailed(f"There is no model {name[:80]!r} here; there are: {names}.", kind="model")
+            raise self._no_model(name)
         revision = self._revisions[name]
         if model.model != name or revision:
             request = replace(request, model=model.model, revision=revision)
         return self._sampler.question(name, request, choices=choices, account=account, headers=http.headers)
+
+    def _no_model(self, name: str) -> CallFailed:
+        names = ", ".join(sorted(self._models))
+        return CallFailed(f"There is no model {name[:80]!r} here; there are: {names}.", kind="model")
 
     async def _answers(self, question: Question) -> list[Answer]:
         """The answers, by position. Raises `CallFailed`, for all of them if for one; who leaves waits no longer.
@@ -223,7 +226,7 @@ class Server:
         self._account_of(http)
         name = http.match_info["model"]
         if name not in self._models:
-            raise CallFailed(f"There is no model {name[:80]!r} here.", kind="model")
+            raise self._no_model(name)
         return as_json(_model(name))
 
     async def _metrics(self, http: web.Request) -> web.StreamResponse:

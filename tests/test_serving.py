@@ -468,6 +468,7 @@ async def test_models_readiness_and_metrics_can_be_seen(tmp_path: Path) -> None:
                 assert [model["id"] for model in (await answer.json())["data"]] == ["m"]
             async with session.get("/v1/models/x") as answer:
                 assert answer.status == 404
+                assert "there are: m." in (await answer.json())["error"]["message"]
             async with session.get("/metrics") as answer:
                 page = await answer.text()
             async with session.get("/ready") as answer:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from metaspo.cache.sharing import Amounts
 from metaspo.scheduling.budget.pool import Pool
-from metaspo.scheduling.errors import BudgetExhausted
+from metaspo.scheduling.errors import KEPT, BudgetExhausted
 from metaspo.scheduling.queue import PriorityQueue
 
 
@@ -283,11 +283,11 @@ class Purse:
         unsure = f" ({show(unanswered)} of them set aside for calls without an answer)" if unanswered else ""
         whose = f" of {self.name or account}" if self.name or account else ""
         facts = f"The budget{whose} is used up: {show(spent)} of {show(limit)} {cap} are spent{unsure}"
-        facts, advice = f"{facts} and the next call may take {show(need)}", "for more,"
+        facts, advice = f"{facts} and the next call may take {show(need)}", KEPT
         if alone:
             left = f"{show(limit - spent)} of the {show(limit)}{unit} of the budget{whose} are left{unsure}"
             facts = f"This request may take up to {show(need)}{unit}, and {left}"
-            advice = "ask for less (max_tokens), or"
+            advice = ": ask for less (max_tokens), or"
         return BudgetExhausted(facts, cap=cap, limit=limit, spent=spent, advice=advice)
 
 
