@@ -14,7 +14,7 @@ from metaspo.scheduling import Gateway, Lane, LaneSettings
 from metaspo.scheduling.limits.throttle import SCOUTS
 
 RPM, TPM = 500, 200_000
-CALLS = 1_600
+CALLS = 1_000
 
 
 class Provider(Server):
