@@ -16,11 +16,12 @@ def longest_asked(runs: Runs) -> int:
 
 @pytest.mark.parametrize(("name", "loop"), whole_but_own(OUTER))
 def test_a_system_prompt_that_is_too_long_is_never_asked_under(name: str, loop: str) -> None:
-    free = runs_of(config_of(name, loop), timing=1, width=4)
+    config = config_of(name, loop, 60)
+    free = runs_of(config, timing=1, width=4)
     assert free.session() is not None
     limit = longest_asked(free) - 1
-    table = config_of(name, loop).outer.model_copy(update={"max_chars": limit})
-    limited = runs_of(config_of(name, loop).model_copy(update={"outer": table}), timing=1, width=4)
+    table = config.outer.model_copy(update={"max_chars": limit})
+    limited = runs_of(config.model_copy(update={"outer": table}), timing=1, width=4)
     result = limited.session()
     assert result is not None
     assert longest_asked(limited) <= limit

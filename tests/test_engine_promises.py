@@ -89,7 +89,7 @@ async def test_a_candidate_that_met_a_refusal_is_not_scored_to_the_end(tmp_path:
 async def test_a_prompt_that_the_server_never_answers_does_not_end_the_run_nor_the_next_start(tmp_path: Path) -> None:
     """It gets a 500 every time, while others are answered; in the next session all others are in the cache."""
     server = Server(refuses=NEEDLE, how=ServerFault("500"))
-    what = prepared(tmp_path, {"outer": {"candidates": 12}})
+    what = prepared(tmp_path, {"outer": {"candidates": 6}})
     reports = [await run(server, what) for _ in range(2)]
     assert reports[0].result == reports[1].result
     assert reports[0].directory is not None

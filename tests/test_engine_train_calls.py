@@ -278,7 +278,7 @@ def test_a_run_that_gets_nothing_usable_any_more_ends_and_says_what_is_left() ->
 def test_a_cap_holds_with_guards_and_leaves_every_candidate_of_a_search_room_for_them(name: str) -> None:
     """What a search spends on its way is what is left beside the rows of its candidates, the guards' among them."""
     guard = replace(make_task("guard", role="guard", train=9, test=0), tolerance=1.0)
-    for cap in (60, CAP, 200):
+    for cap in (60, 130):
         config = config_of(name, "outer", cap, early_rejection=False)
         runs = Runs(config, (*TASKS, guard), Tireless(5), timing=1, width=4)
         result = runs.session()

@@ -223,7 +223,7 @@ def test_every_strategy_works_on_a_named_prompt_as_on_any_and_a_rerun_makes_no_c
     strategy: str, together: bool
 ) -> None:
     inner = {"strategy": strategy, "options": SMALL.get(strategy, {}), "candidates": 3, "keep": 2}
-    config = make_config({"iterations": 2, "inner": inner, "outer": {"candidates": 1}})
+    config = make_config({"iterations": 1, "inner": inner, "outer": {"candidates": 1}})
     tasks = (with_prompts(make_task("a"), together=together), make_task("b", role="target"))
     runs = Runs(config, tasks, World(3, malformed=0.0), timing=1, width=4)
     first = runs.session()

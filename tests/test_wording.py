@@ -31,7 +31,7 @@ letters = st.text("abcXYZ", min_size=1, max_size=5)
 def outer_of(name: str, **wording: object) -> RunConfig:
     """A run of one strategy in the outer loop, whose prompts must keep to a wording."""
     table = {"candidates": 4} if name in ("embedded", "metaspo") else config_of(name, loop="outer").outer.model_dump()
-    return make_config({"outer": {**table, "strategy": name, **wording}, "inner": {"candidates": 0}})
+    return make_config({"iterations": 1, "outer": {**table, "strategy": name, **wording}, "inner": {"candidates": 0}})
 
 
 @cache
