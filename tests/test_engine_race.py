@@ -8,7 +8,7 @@ from typing import cast
 
 import anyio.lowlevel
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_engine_racing import Column, outcome_of
 
@@ -87,7 +87,6 @@ def bar_of(rows: list[list[float]]) -> ScoredPrompt:
 ROW = st.tuples(GRADE, GRADE, GRADE, st.booleans(), st.sampled_from([False] * 9 + [True]))
 
 
-@settings(max_examples=100)
 @given(
     st.lists(st.lists(ROW, min_size=1, max_size=12), min_size=1, max_size=3),
     st.sampled_from([(), (1.0,), (0.5, 0.5)]),

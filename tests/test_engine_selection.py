@@ -9,6 +9,7 @@ import pytest
 from engine_sessions import Runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sizes import examples
 from test_engine_racing import Column, scored_prompt
 from test_engine_search import is_base
 from world import World, make_config, make_task
@@ -92,7 +93,7 @@ class PartlyKnown:
         return False
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(50, random=150))
 @given(
     st.data(),
     st.integers(1, 3),

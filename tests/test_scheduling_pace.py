@@ -71,7 +71,6 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=100)
 @given(
     st.none() | st.integers(1, 30),
     st.none() | st.integers(50, 3_000),
