@@ -14,27 +14,28 @@ from sizes import rest_is_slow
 
 from metaspo.backends import Usage
 
-SEEDS = range(2293, 2305)  # twelve that draw everything; `make simulate` runs the first thousands, these too
-CHUNK = 6
-FIRST = SEEDS[::CHUNK]
+SEEDS = (209, 590, 1125, 1680, 2062, 2471, 2481)  # which draw everything; `make simulate` runs the first thousands
+PARTS = (SEEDS[:4], SEEDS[4:])
 DOORS: tuple[DoorName, ...] = get_args(DoorName)
-ASKED = [*zip(FIRST, DOORS, strict=True), *zip(FIRST, DOORS[::-1], strict=True)]
+ASKED = [*zip(PARTS, DOORS, strict=True), *zip(PARTS, DOORS[::-1], strict=True)]
 
 
-@pytest.mark.parametrize("first", FIRST)
-def test_every_promise_holds(first: int) -> None:
+@pytest.mark.parametrize("seeds", PARTS, ids=str)
+def test_every_promise_holds(seeds: tuple[int, ...]) -> None:
     """Raises `Broken` with the seed, what was broken and how to see it again."""
-    calls = sum(simulate(seed).counts["calls"] for seed in range(first, first + CHUNK))
-    assert calls > 10 * CHUNK
+    calls = sum(simulate(seed).counts["calls"] for seed in seeds)
+    assert calls > 10 * len(seeds)
 
 
-@pytest.mark.parametrize(("first", "door"), rest_is_slow(ASKED, but=2))
-def test_every_promise_holds_for_programs_that_ask_through_a_client_or_a_server(first: int, door: DoorName) -> None:
-    calls = sum(simulate_door(seed, door=door).counts["calls"] for seed in range(first, first + CHUNK))
-    assert calls > 5 * CHUNK
+@pytest.mark.parametrize(("seeds", "door"), rest_is_slow(ASKED, but=2), ids=str)
+def test_every_promise_holds_for_programs_that_ask_through_a_client_or_a_server(
+    seeds: tuple[int, ...], door: DoorName
+) -> None:
+    calls = sum(simulate_door(seed, door=door).counts["calls"] for seed in seeds)
+    assert calls > 5 * len(seeds)
 
 
-@pytest.mark.parametrize("seed", rest_is_slow([3, 4, 5]))
+@pytest.mark.parametrize("seed", rest_is_slow([4, 3, 5]))
 def test_a_seed_gives_the_same_events_at_the_same_times(seed: int) -> None:
     """But for the order in which calls of one moment are cancelled, which anyio leaves open."""
     traces: list[list[str]] = [[], []]
