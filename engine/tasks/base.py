@@ -79,6 +79,8 @@ RIGHT: Final = Grade(1.0)
 class AnswerFormat(Protocol):
     """Reads an answer out of a completion."""
 
+    __slots__ = ()
+
     def parse(self, text: str, /) -> str | None:
         """The prediction in canonical form; None if the text is malformed."""
         ...

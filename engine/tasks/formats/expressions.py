@@ -10,6 +10,7 @@ from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.denials import denied
 from metaspo.engine.tasks.formats.equivalence import Equivalence
 from metaspo.engine.tasks.formats.plain import plain
+from metaspo.engine.tasks.formats.tagged import Kind
 
 _ANNOUNCED: Final = late_pattern(
     r"(?:\banswer\s*(?:is\b|=|:|would\s+be)|答案(?:是|为|為|:)|答えは|정?답은)\s{0,40}[:*]{0,40}\s{0,40}(.+?)\s{0,8}(?:[.!*。]{0,8}\s{0,8}(?:\n|\Z)|\.\s)",
@@ -27,7 +28,7 @@ _LONGEST: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Math:
+class Math(Kind):
     r"""An expression: the last one in \boxed{…}, else what "the answer is" announces, else the last one between dollar
     signs, else the text, if it is one line.
 
@@ -67,9 +68,6 @@ class Math:
 
     def canonical(self, answer: str, /) -> str | None:
         return self.parse(answer)
-
-    def describe(self) -> str:
-        return f"Answer with {self.wanted}."
 
     def reading(self) -> str:
         return (

@@ -9,6 +9,7 @@ from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.labels import Label
 from metaspo.engine.tasks.formats.mentions import announced
 from metaspo.engine.tasks.formats.plain import ends, plain
+from metaspo.engine.tasks.formats.tagged import Kind
 from metaspo.engine.tasks.shown import shown
 
 BETWEEN_LABELS: Final = ", "
@@ -20,7 +21,7 @@ _NOISE: Final = " \t\r\n.!:*_\"'`()[]{}"
 
 
 @dataclass(frozen=True, slots=True)
-class LabelSet:
+class LabelSet(Kind):
     """Every label that an answer gives, in the set's order; "none" stands for no label at all.
 
     A list is read as one. From any other text the labels that it names and does not deny are taken, where it announces
@@ -70,9 +71,6 @@ class LabelSet:
             return NONE
         labels = {label for part in parts for label in self._labels_of(part)}
         return None if None in labels else self._written(labels)
-
-    def describe(self) -> str:
-        return f"Answer with {self.wanted}."
 
     def reading(self) -> str:
         places = 'where it says "the answer is", only those behind that on the same line'

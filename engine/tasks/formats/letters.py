@@ -10,6 +10,7 @@ from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.denials import denials
 from metaspo.engine.tasks.formats.mentions import PLACES, Mention, given, listed, untabled
 from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, ends, plain, words
+from metaspo.engine.tasks.formats.tagged import Kind
 
 _GOLD: Final = late_pattern(r"\(?([A-Za-z])\)?[.:]?")
 _START: Final = late_pattern(r"\A[\W_]*\Z")
@@ -35,7 +36,7 @@ _FOREIGN_LEADS: Final = late_pattern(
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(Kind):
     """An option letter, with or without parentheses.
 
     A letter counts that stands where an answer does: at the beginning ("B", "(b)", "b. Because"), in parentheses, after
@@ -83,9 +84,6 @@ class Letter:
     def canonical(self, answer: str, /) -> str | None:
         match = _GOLD.fullmatch(plain(answer).strip())
         return match[1].upper() if match and match[1].upper() in self.letters else None
-
-    def describe(self) -> str:
-        return f"Answer with {self.wanted}."
 
     def reading(self) -> str:
         places = 'at the beginning, in parentheses, after "the answer is" or a word such as "choose"'

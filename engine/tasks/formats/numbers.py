@@ -11,6 +11,7 @@ from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.beside_numbers import tail
 from metaspo.engine.tasks.formats.notation import LONGEST, Numeral, as_text, given_number, number_in, without_tex
 from metaspo.engine.tasks.formats.plain import ends, plain
+from metaspo.engine.tasks.formats.tagged import Kind
 from metaspo.engine.tasks.numberwords import digits_for_words
 
 _LINES: Final = late_pattern(r"(?<!\s)\s*\n\s*(?![^\W\d_])")  # one number a line is a list
@@ -27,7 +28,7 @@ FIRST_NUMBER: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Integer:
+class Integer(Kind):
     """The number that the text gives as its answer, else its first one, if it is whole: "1,234", "-5", "4.0", "1e6".
 
     "4.5" and "1/2" are malformed, not 4 and not 1. Ranges, sums and lists ("1-5", "1, 2, 3") are passed over, and so is
@@ -64,15 +65,12 @@ class Integer:
         numeral = number_in(text)
         return _whole(text, numeral) if numeral and tail(text, numeral.end) == len(text) else None
 
-    def describe(self) -> str:
-        return f"Answer with {self.wanted}."
-
     def reading(self) -> str:
         return FIRST_NUMBER
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class Number(Kind):
     """The number that the text gives as its answer, else its first one: "-1.5", "1/2", "2 1/4", "3e-4", "1,234.5".
 
     The canonical form is a decimal where there is an exact one, else a fraction.
@@ -116,9 +114,6 @@ class Number:
         if numeral is None or not (self.units or tail(text, numeral.end) == len(text)):
             return None
         return self._in_unit(numeral, text[numeral.end :])
-
-    def describe(self) -> str:
-        return f"Answer with {self.wanted}."
 
     def reading(self) -> str:
         return FIRST_NUMBER

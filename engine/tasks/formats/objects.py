@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from metaspo.backends.late_patterns import late_pattern
+from metaspo.engine.tasks.formats.tagged import Kind
 
 _FENCE: Final = late_pattern(r"```(?:json)?[^\S\n]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _MAX_STARTS: Final = 200
@@ -16,7 +17,7 @@ _WANTED: Final = "one JSON object"
 
 
 @dataclass(frozen=True, slots=True)
-class Json:
+class Json(Kind):
     """The JSON object in the text, with text or a fence (```json) around it; several different ones are malformed.
 
     So is one that does not fit the schema or names a field twice. The canonical form has its fields sorted.
@@ -46,9 +47,6 @@ class Json:
     def canonical(self, answer: str, /) -> str | None:
         value = _loaded(answer.strip())
         return None if value is None else self._fitting(value)
-
-    def describe(self) -> str:
-        return f"Answer with {self.wanted}."
 
     def reading(self) -> str:
         return "The one JSON object in an answer counts, wherever it stands; several different ones cannot be read."

@@ -16,10 +16,15 @@ _BRACKETS: Final = str.maketrans("＜＞／", "<>/")
 class Kind(AnswerFormat, Protocol):
     """An answer format that can also stand inside a tag."""
 
+    __slots__ = ()
+
     @property
     def wanted(self) -> str:
         """What the model is to write, to be put in a sentence: "one whole number"."""
         ...
+
+    def describe(self) -> str:
+        return f"Answer with {self.wanted}."
 
 
 @runtime_checkable

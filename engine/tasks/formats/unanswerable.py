@@ -11,7 +11,7 @@ _NOISE: Final = " \t\r\n.!\"'*_`()[]"
 
 
 @dataclass(frozen=True, slots=True)
-class OrUnanswerable:
+class OrUnanswerable(Kind):
     """Another kind of answer, or an agreed word that says there is none; an empty answer of the data is that word.
 
     Attributes:
@@ -43,9 +43,6 @@ class OrUnanswerable:
 
     def canonical(self, answer: str, /) -> str | None:
         return self.word if not answer.strip() or self._says_none(answer) else self.inner.canonical(answer)
-
-    def describe(self) -> str:
-        return f"Answer with {self.wanted}."
 
     def reading(self) -> str:
         return reading_of(self.inner)
