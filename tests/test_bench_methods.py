@@ -44,6 +44,13 @@ def test_a_report_compares_each_method_with_ours_in_each_world_and_in_all() -> N
     assert [row["ahead, source"] == "–" for row in report.rows] == [True, False] * 3
 
 
+def test_what_unseen_tasks_can_have_is_told_by_a_system_prompt_of_just_what_tasks_share() -> None:
+    world = World(3)
+    assert named(world.shared_prompt) == frozenset(world.common)
+    default = run_method(Job(world=World(3, shared=False), calls=CALLS, changes=METHODS["default"](CALLS)))
+    assert default.shared == default.unseen
+
+
 @pytest.mark.slow
 def test_the_seeds_of_a_report_are_those_that_are_asked_for() -> None:
     options = ["--seeds", "2", "--first-seed", "7", "--calls", str(CALLS), "--method", REFERENCE, "--json"]

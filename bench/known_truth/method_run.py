@@ -64,6 +64,7 @@ class MethodRun:
 
     Attributes:
         source, unseen: the mean chance of being right, in truth.
+        shared: what unseen tasks would come to under a system prompt of all that tasks share, and nothing else.
         base, optimizer: calls on train splits, and of the optimizer model.
         dollars: of both.
         gained, luck: on the train examples that prompts were chosen by, and how much of it is luck by the result; None
@@ -75,6 +76,7 @@ class MethodRun:
 
     source: float
     unseen: float
+    shared: float
     base: int
     optimizer: int
     dollars: float
@@ -110,6 +112,7 @@ async def _run(job: Job) -> MethodRun:
     return MethodRun(
         source=source,
         unseen=world.worth(search.system, unseen, context.targets),
+        shared=world.worth(world.shared_prompt, unseen, context.targets),
         base=search.base,
         optimizer=search.optimizer,
         dollars=search.dollars,

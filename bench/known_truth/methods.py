@@ -86,6 +86,13 @@ class Comparison:
         row["truly"] = _points([run.truly for run in runs])
         return row
 
+    @property
+    def sharing(self) -> str:
+        """What there is to be found for unseen tasks, whose induced prompts lack what only they need."""
+        runs = chain(*(of for (_, _, name), of in self.runs.items() if name == REFERENCE))
+        most = fmean(100 * run.shared for run in runs)
+        return f"Under a system prompt of just what all tasks share unseen tasks come to {most:.1f}."
+
     def pushing(self, calls: int, kind: str, name: str) -> Row:
         """How many of a method's prompts push to a label."""
         runs = list(chain(*self._of(calls, kind, name)))
@@ -143,7 +150,7 @@ def measure_methods(
             {**comparison.row(*cell), **(comparison.pushing(*cell) if leaning else {})}
             for cell in product(calls, (*chosen, "all"), names)
         ],
-        notes=(*NOTES, PUSHING) if leaning else NOTES,
+        notes=(*NOTES, comparison.sharing, *([PUSHING] if leaning else [])),
     )
 
 

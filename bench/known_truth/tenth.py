@@ -35,6 +35,7 @@ def measure_tenth(*, seeds: int, first_seed: int, jobs: int = 1, worlds: Iterabl
         notes=(
             "source: chance of being right on the source tasks, in points; unseen: on others, under induced prompts.",
             f"ahead: how far {REFERENCE} is ahead, with its 95% interval over seeds.",
+            comparison.sharing,
             f"In every world {REFERENCE} may ask a tenth of what the paper's three iterations asked in it.",
         ),
     )

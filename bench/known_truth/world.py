@@ -111,6 +111,11 @@ class World:
         names = [skill.name for skill in COMMON]
         return tuple(Random(f"{self.seed} common").sample(names, MANNERS)) if self.shared else ()
 
+    @property
+    def shared_prompt(self) -> str:
+        """A system prompt that names what every task needs, and nothing else."""
+        return "\n".join([DEFAULT_SYSTEM_PROMPT, *(CATALOGUE[skill].sentences[0] for skill in self.common)])
+
     @cached_property
     def needs(self) -> Mapping[str, frozenset[str]]:
         """By task, all skills that some of its examples need."""
