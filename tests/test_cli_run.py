@@ -149,7 +149,7 @@ def test_a_second_process_on_the_same_run_is_turned_away(project: Path, server: 
     second = apart("optimize", "run.toml", folder=project)
     assert second.code == 2
     assert len(second.errors) == 1
-    assert "going on in another process" in second.errors[0]
+    assert "going on already, here or in another process" in second.errors[0]
     server.release()
     assert end(first).code == 0
 

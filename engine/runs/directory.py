@@ -95,7 +95,7 @@ class RunDirectory:
         with lock:
             if not _locked(lock):
                 raise RunDirectoryError(
-                    f"{self.path}: this run is going on in another process; wait for it, or stop it"
+                    f"{self.path}: this run is going on already, here or in another process; wait for it, or stop it"
                 )
             yield
 
