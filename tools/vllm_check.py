@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from vllm_grouping import MIN_HIT_RATE, run_grouped
 from vllm_runs import Ended, Runs
-from vllm_server import SetupFailed, ensure_environment, ensure_model, settings_for
+from vllm_server import SetupFailed, cut_to, ensure_environment, ensure_model, settings_for
 
 from metaspo.backends import BackendError
 from metaspo.backends.managed.vllm import VllmSettings, free_port
@@ -51,6 +51,10 @@ def main(
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Also: kill the server in mid-run.")] = False,
     grouping: Annotated[bool, typer.Option("--grouping", help="Also: the hit rate of the prefix cache.")] = False,
+    layers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Only so many of the model's layers, with made-up weights: faster."),
+    ] = None,
 ) -> None:
     """Run metaspo against a real vLLM on the CPU, and check what it promises. Exit status 1 if a promise broke."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # for vLLM
@@ -62,9 +66,11 @@ def main(
         python = venv / "bin" / "python" if venv else ensure_environment(OWN_VENV)
         out.print("The model is SmolLM2-135M, which takes a minute to fetch and convert if it is not there.")
         model = ensure_model(python)
-        check_runs(promises, settings_for(python, str(model)), restart=restart)
+        options = () if layers is None else cut_to(layers)
+        check_runs(promises, settings_for(python, str(model), more=options), restart=restart)
         if grouping:
-            check_grouping(promises, settings_for(python, str(model), more=("--num-gpu-blocks-override", "256")))
+            options = (*options, "--num-gpu-blocks-override", "256")
+            check_grouping(promises, settings_for(python, str(model), more=options))
     except (SetupFailed, BackendError) as error:
         out.print(f"[bold red]error:[/bold red] {escape(str(error))}")
         raise typer.Exit(1) from None

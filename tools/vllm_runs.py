@@ -96,6 +96,7 @@ class Runs:
         )
         self._settings = (
             f"base.model={vllm.model}",
+            "base.max_tokens=16",  # what is said is no part of any promise
             "base.time_limit=300",  # a machine with other work has seven tokens a second for eight calls at once
             "iterations=2",
             "inner.candidates=3",
@@ -108,7 +109,8 @@ class Runs:
         """`metaspo optimize` under way; stopped when the block is left before its end. `url` is asked in place of a
         server that is started."""
         base = ("base.backend=openai-compatible", f'base.endpoints=["{url}"]') if url else self._managed
-        changes = (*base, *self._settings, f"cache={cache}", f"runs={cache}-runs", *set_)
+        kept = self._folder / cache  # a relative path would be in the project that this folder may be part of
+        changes = (*base, *self._settings, f"cache={kept}", f"runs={kept}-runs", *set_)
         settings = [f"--set={setting}" for setting in changes]
         command = [*METASPO, "optimize", "metaspo.toml", "--json", "--quiet", *settings]
         process = subprocess.Popen(  # noqa: S603
