@@ -713,6 +713,25 @@ async def test_a_request_that_is_too_much_for_a_budget_fails_alone_where_many_pr
     assert "ask for less (max_tokens), or raise the cap on tokens" in said
 
 
+@pytest.mark.virtual
+async def test_a_request_that_is_too_much_for_all_who_ask_it_fails_for_each() -> None:
+    """Their budgets do not take turns at it for ever; one that has room for it pays."""
+    small, large = Budget(tokens=2_000), Budget(tokens=20_000)
+    model = Simulated(echo, latency=1.0)
+    lane = Lane("m", [model], LaneSettings(concurrency=1))
+    async with Gateway([lane], store=MemoryStore(), many_programs=True) as gateway:
+        for number, budgets in enumerate(([small, small], [small, small, large], [large, small])):
+            before = asyncio.create_task(gateway.complete(ask(f"before {number}"), lane="m"))
+            await asyncio.sleep(0.5)
+            request = replace(ask(f"{number}"), sampling=Sampling(max_tokens=9_000))
+            accounts = [Account(f"{at}", budget) for at, budget in enumerate(budgets)]
+            ends = await asyncio.gather(
+                *(gateway.complete(request, lane="m", account=account) for account in accounts), return_exceptions=True
+            )
+            await before
+            assert [isinstance(end, BudgetExhausted) for end in ends] == [large not in budgets] * len(budgets)
+
+
 def test_a_cap_in_dollars_against_which_calls_could_not_count_is_refused() -> None:
     with pytest.raises(ValueError, match="what the lane m costs is not known"):
         Client([Lane("m", [Simulated(lambda request: "a")])], budget=Budget(dollars=5.0))

@@ -257,13 +257,15 @@ class LaneState:
         """The account that was to pay for a waiting flight cannot, though nothing is out: another one does, or it
         fails. One that is not exhausted may have room for it."""
         payer, at_most = flight.payer, self.upper_bound(flight)
-        error = payer.exhausted
+        error, alone = payer.exhausted, False
         if error is None and payer.purse.short_of(at_most) is not None:
-            error = payer.purse.exhaustion(at_most, account=payer.name, alone=True)
+            error, alone = payer.purse.exhaustion(at_most, account=payer.name, alone=True), True
 
         def cannot(waiter: Waiter) -> bool:
-            own = error is not None and waiter.account.purse is payer.purse
-            return own or waiter.account.exhausted is not None
+            """For good; where requests fail alone also one that is not exhausted: such would take turns for ever."""
+            purse = waiter.account.purse
+            too_much = alone and purse.short_of(at_most) is not None and not purse.may_pay_later(at_most)
+            return too_much or purse.exhausted is not None
 
         flight.waiters.sort(key=cannot)
         if error is not None and cannot(flight.waiters[0]):
