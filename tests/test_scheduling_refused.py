@@ -240,6 +240,27 @@ async def test_where_all_replicas_refuse_what_ends_it_names_each(many_programs: 
     assert said.count("has no credit") == 1
 
 
+class OfMine(AccessDenied):
+    """As a backend of one's own may raise it."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(f"{why} ({code}).")
+        self.code = code
+
+
+@pytest.mark.virtual
+async def test_a_backend_s_own_kind_of_error_keeps_what_it_holds_where_it_names_all_replicas() -> None:
+    servers = [Server(f"gpu{number}") for number in range(2)]
+    for server in servers:
+        server.plan = refuse_with(OfMine(7, f"{server.name} wants a badge"))
+    async with Gateway([Lane("lane", servers)], store=MemoryStore()) as gateway:
+        with pytest.raises(LaneStopped, match="wants a badge \\(7\\)\\. The same is true of gpu") as caught:
+            await gateway.complete(ask(1), lane="lane")
+    error = caught.value.error
+    assert isinstance(error, OfMine)
+    assert error.code == 7
+
+
 @pytest.mark.parametrize(
     ("kind", "others", "rests"),
     [

@@ -87,8 +87,13 @@ class Recovery:
         """The same error, naming each other replica of which the same is known, or what else is."""
         others = [each for each in self._endpoints.all if each is not endpoint and each.trouble is not None]
         troubles = [(each.backend.name, describe(each.trouble or error)) for each in others]
-        told = told_once([(endpoint.backend.name, describe(error)), *troubles])
-        return type(error)(" ".join(told)) if others else error
+        if not others:
+            return error
+        words = " ".join(told_once([(endpoint.backend.name, describe(error)), *troubles]))
+        named = type(error).__new__(type(error), words)  # a backend's own kind may take anything in `__init__`
+        named.__dict__.update(vars(error))
+        named.__cause__ = error
+        return named
 
     def decide(self, call: Call, error: TransientError, now: float) -> retry.Decision:
         """What the table says of a failure."""
