@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from engine_sessions import Runs
 from hypothesis import HealthCheck, given, settings
@@ -56,6 +57,14 @@ def test_with_many_calls_two_system_prompts_compete_in_a_round_and_one_user_prom
     for calls, systems in ((499, 1), (500, 2), (20_000, 2)):
         config = parse_config(raw(preset=PLUS, train_calls=calls))
         assert (config.outer.candidates, config.outer.induced, config.inner.candidates) == (systems, systems, 1)
+
+
+def test_a_program_may_say_calls_and_a_no_in_numpy_s_kinds() -> None:
+    """What a preset plans goes by them as by Python's own; such a config had none of it."""
+    for table in ({"gate_doubles": False}, {"shared": False}):
+        plainly = parse_config(raw(preset=PLUS, train_calls=200, outer=table))
+        said = raw(preset=PLUS, train_calls=np.int64(200), outer=dict.fromkeys(table, np.False_))
+        assert parse_config(said) == plainly
 
 
 def test_with_few_calls_first_steps_are_larger() -> None:

@@ -7,7 +7,8 @@ prompts, as many rounds as `train_calls` allow (docs/presets.md has what was mea
 
 from collections.abc import Mapping
 from math import isqrt, sqrt
-from typing import Any, Final, TypeVar
+from operator import index
+from typing import Any, Final, SupportsIndex, TypeVar
 
 from pydantic import BaseModel
 
@@ -38,15 +39,15 @@ def planned(raw: Raw) -> dict[str, Any]:
     if name == PAPER:
         return {}
     calls, tasks = raw.get("train_calls", CALLS), raw.get("tasks")
-    if not isinstance(calls, int) or calls < 1 or not isinstance(tasks, list | tuple):
+    if not isinstance(calls, SupportsIndex) or index(calls) < 1 or not isinstance(tasks, list | tuple):
         return {}  # the schema says what is wrong with it
     sources = sum(_said(task).get("role", "source") == "source" for task in tasks)
     plan = shape(
-        calls,
+        index(calls),
         sources=sources,
         optimizer=raw.get("optimizer") is not None,
         gated=not raw.get("racing"),
-        doubling=_said(raw.get("outer", {})).get("gate_doubles") is not False,
+        doubling=not _is_no(_said(raw.get("outer", {})).get("gate_doubles")),
     )
     loops = {loop: _beside(plan.pop(loop), _said(raw.get(loop, {}))) for loop in LOOPS}
     return {**{key: value for key, value in plan.items() if key not in raw}, **loops}
@@ -131,11 +132,16 @@ def _beside(plan: Raw, given: Raw) -> dict[str, Any]:
     out = set(given)
     if given.get("under") in ("kept", "mixed"):  # with changing user prompts nothing is told of shared gains
         out |= {"shared", "shared_margin"}
-    elif given.get("shared") is False:
+    elif _is_no(given.get("shared")):
         out |= {"shared_margin"}
     if "gate" in given:  # who says what a gate is has that one
         out |= {"gate_doubles"}
     return {key: value for key, value in plan.items() if key not in out}
+
+
+def _is_no(value: object) -> bool:
+    """Whether it is false, be it numpy's."""
+    return value is not None and not value
 
 
 def _said(table: object) -> Raw:
