@@ -2,7 +2,7 @@
 runs the server can mend, is for its log."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from metaspo.scheduling import CallFailed
 from metaspo.scheduling.failures import Kind
@@ -17,21 +17,25 @@ _WITHHELD: Mapping[Kind, str] = {
     "bug": f"A mistake in metaspo: {_SEE}.",
 }
 _ITS_SERVER = "the model's server"
-_LESS = "max_tokens in the request"
+_LESS = "lower max_tokens in the request"
+_TOO_DEAR = f"The model {{model}} cannot be had here now for so many tokens: {_LESS}; {_SEE}."
+_SERVER_SAYS = ". The server says: "
 _THEIRS = "raise the cap"
 
 
 def is_withheld(failed: CallFailed) -> bool:
     """Whether what it says is only for whoever runs the server."""
-    return failed.kind in _WITHHELD and _LESS not in str(failed)
+    return failed.kind in _WITHHELD
 
 
-def for_client(failed: CallFailed, *, model: str, servers: Iterable[str]) -> CallFailed:
+def for_client(failed: CallFailed, *, model: str, servers: Collection[str]) -> CallFailed:
     """The same failure in words for a client that asked for `model`, which these servers have."""
     words = str(failed)
     if is_withheld(failed):
         again = f" Try again in {failed.retry_after:.0f} seconds." if failed.retry_after else ""
-        words = _WITHHELD[failed.kind].format(model=model) + again
+        ours = words.partition(_SERVER_SAYS)[0]  # a server says anything
+        told_instead = _TOO_DEAR if failed.kind == "credit" and _LESS in ours else _WITHHELD[failed.kind]
+        words = told_instead.format(model=model) + again
     elif failed.kind == "budget":
         words = words.replace(_THEIRS, f"ask whoever runs this server to {_THEIRS}")
     told = CallFailed(_without_addresses(words, servers), kind=failed.kind, retry_after=failed.retry_after)
@@ -39,8 +43,11 @@ def for_client(failed: CallFailed, *, model: str, servers: Iterable[str]) -> Cal
     return told
 
 
-def _without_addresses(words: str, servers: Iterable[str]) -> str:
+def _without_addresses(words: str, servers: Collection[str]) -> str:
     words = re.sub(r"\(status (\d+), [^\s)]+\)", r"(status \1)", words)
-    for name in servers:
-        words = re.sub(rf"(?:https?://)?{re.escape(name)}(?:/[^\s,;)]*)?", _ITS_SERVER, words)
+    hosts = (name.rpartition(":")[0] for name in servers)
+    names = {*servers, *(host for host in hosts if "." in host or ":" in host)}  # others may be words of a sentence
+    for name in sorted(names, key=len, reverse=True):
+        address = rf"(?:https?://)?(?<![\w.-]){re.escape(name)}(?::\d+)?(?![\w-]|\.\w)(?:/[^\s,;)]*)?"
+        words = re.sub(address, _ITS_SERVER, words)
     return words.replace(_ITS_SERVER, _ITS_SERVER.capitalize(), 1) if words.startswith(_ITS_SERVER) else words

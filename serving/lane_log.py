@@ -19,21 +19,26 @@ class LaneLog:
     def __init__(self) -> None:
         self._down: set[str] = set()
         self._capped: set[str] = set()
-        self._said: tuple[str, float] = "", 0.0  # of what clients were not told the last, and when
+        self._said: dict[str, float] = {}  # of what clients are not told the latest, and when
 
     def __call__(self, event: Event) -> None:
         """Log one event."""
         if isinstance(event, LaneGaveUp):
-            self._said = event.reason, asyncio.get_running_loop().time()
+            self._note(event.reason)
         LOG.log(self._level(event), "%s", sentence_of(event))
 
     def withheld(self, error: BaseException, *, mistake: bool = False) -> None:
         """Log why a client had no answer, where it was not told and the log does not say so; `mistake`: in here."""
-        now = asyncio.get_running_loop().time()
-        said, at = self._said
-        if str(error) != said or now >= at + SAID_AGAIN_AFTER:
-            self._said = str(error), now
+        if self._note(str(error)):
             LOG.warning("a request has no answer: %s", error, exc_info=error if mistake else None)
+
+    def _note(self, words: str) -> bool:
+        """Note that they are said now; whether they were not said lately."""
+        now = asyncio.get_running_loop().time()
+        self._said = {said: at for said, at in self._said.items() if now < at + SAID_AGAIN_AFTER}
+        lately = words in self._said
+        self._said.setdefault(words, now)
+        return not lately
 
     def _level(self, event: Event) -> int:
         match event:
