@@ -6,6 +6,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+IN_PLACE = (errno.EACCES, errno.EPERM, errno.EBUSY)
 LONGEST_TEXT = 8_000_000  # characters of a text that a person wrote
 NO_FILE = "no such file"
 
@@ -27,8 +28,8 @@ def usable_path(text: str) -> str:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all; what is no plain file, as a terminal, is written to. Raises `OSError` that
-    names it."""
+    """Write a file, whole or not at all, and keep its mode. What is no plain file, as a terminal, is written to, and so
+    is one that cannot be replaced: in a folder of others, or mounted by itself. Raises `OSError` that names it."""
     beside = path.with_name(f".{path.name}.new")
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
@@ -36,11 +37,15 @@ def write_whole(path: Path, content: bytes) -> None:
             return
         try:
             beside.write_bytes(content)
+            with suppress(OSError):  # there is none yet, or there are no modes
+                beside.chmod(stat.S_IMODE(path.stat().st_mode))
             os.replace(beside, path)
-        except OSError:
+        except OSError as error:
             with suppress(OSError):
                 beside.unlink()
-            raise
+            if error.errno not in IN_PLACE or not path.is_file():
+                raise
+            path.write_bytes(content)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 

@@ -1,6 +1,7 @@
 """Files that commands write: whole or not at all, and named where they cannot be."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,29 @@ def test_what_is_no_plain_file_is_written_to_and_named_when_it_is_full(tmp_path:
             write_whole(path, b"x")
         assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
     assert link.is_symlink()
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    write_whole(path, b"new")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", 0o640)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EBUSY])
+def test_a_file_that_cannot_be_replaced_is_written_to_where_that_can_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """One in a folder of others, or mounted by itself; one that is not there is named."""
+
+    def refuse(_old: Path, new: Path) -> None:
+        raise OSError(code, "refused", str(new))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    path = tmp_path / "page.html"
+    with pytest.raises(OSError, match=r"page\.html"):
+        write_whole(path, b"new")
+    path.write_bytes(b"old and longer")
+    write_whole(path, b"new")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"page.html": b"new"}
