@@ -16,9 +16,10 @@ from metaspo.engine import ConfigError, load_config
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.toml import as_toml
 from metaspo.engine.errors import UnknownStrategy
-from metaspo.engine.strategies.registry import OUTER, outer_strategy
+from metaspo.engine.strategies.registry import OUTER, _with_options, outer_strategy
 from metaspo.engine.studies.grid_config import GridConfig
-from metaspo.engine.tasks.kinds import kinds_of
+from metaspo.engine.tasks.answer_spec import AnswerSpec
+from metaspo.engine.tasks.kinds import kinds_of, require_kind
 from metaspo.engine.tasks.spec_table import SpecTable
 from metaspo.serving import ServeConfig
 
@@ -148,6 +149,28 @@ def test_an_option_of_a_strategy_is_of_its_kind_too(name: str) -> None:
         if kinds_of(parameter.annotation) & {int, float} and str not in kinds_of(parameter.annotation):
             with pytest.raises(UnknownStrategy, match=f"'{name}': {option}: must be a .*leave the quotes out"):
                 outer_strategy(name, {option: "3"})
+
+
+@pytest.mark.parametrize("annotation", ["Unknown | int", "int | 'Unknown'", "Path.Unknown", "int |"])
+def test_an_option_whose_annotation_cannot_be_read_takes_what_the_strategy_takes(annotation: str) -> None:
+    def factory(option: object) -> object:
+        return option
+
+    factory.__annotations__["option"] = annotation
+    assert _with_options("own", factory, {"option": "3"}) == "3"
+
+
+def test_text_is_taken_by_a_key_of_another_type_that_may_be_read_from_it() -> None:
+    require_kind("a/b", kinds_of(Path | int))
+    with pytest.raises(ValueError, match="must be a whole number: leave the quotes out"):
+        require_kind("3", kinds_of(int | None))
+
+
+@pytest.mark.parametrize("worth", [True, "1000"])
+def test_what_a_unit_is_worth_is_a_number(worth: object) -> None:
+    with pytest.raises(ValidationError, match=r"units\.km"):
+        AnswerSpec.model_validate({"kind": "number", "units": {"km": worth}})
+    assert AnswerSpec.model_validate({"kind": "number", "units": {"km": 1000}}).units == {"km": 1000}
 
 
 @pytest.mark.parametrize(

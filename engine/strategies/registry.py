@@ -139,7 +139,7 @@ def _with_options(name: str, factory: Callable[..., S], options: Mapping[str, An
 def _parameters_of(factory: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(factory, eval_str=True).parameters
-    except NameError:  # of an annotation that is there for type checkers alone
+    except (NameError, AttributeError, TypeError, SyntaxError):  # an annotation is for type checkers alone
         return inspect.signature(factory).parameters
 
 

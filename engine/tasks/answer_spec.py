@@ -78,7 +78,7 @@ class AnswerSpec(SpecTable):
     alone: bool = False
     absolute_tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     relative_tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    units: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    units: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]] = Field(default_factory=dict)
     time_limit: float = Field(default=5.0, gt=0, le=600)
     unconfined: bool = False
     json_schema: dict[str, Any] = Field(default_factory=dict)

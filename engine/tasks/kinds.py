@@ -6,6 +6,7 @@ from typing import Any, get_args
 Kinds = frozenset[object]
 """Types, and the texts among literals."""
 
+_NO_TEXT: Kinds = frozenset({int, float, bool, type(None)})  # of other types text may be read, as of paths
 _PLAIN: Mapping[type, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -52,7 +53,7 @@ def _fits(value: object, kinds: Kinds) -> bool:
         return bool({int, float} & kinds)
     if isinstance(value, float):
         return float in kinds
-    return not isinstance(value, str) or str in kinds or value in kinds
+    return not isinstance(value, str) or value in kinds or any(isinstance(kind, type) for kind in kinds - _NO_TEXT)
 
 
 def _read(text: str) -> Iterable[object]:
