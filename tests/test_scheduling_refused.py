@@ -18,6 +18,7 @@ from metaspo.backends import (
     Request,
     RequestRejected,
     UnknownModel,
+    Unreachable,
     WrongForm,
 )
 from metaspo.cache import MemoryStore
@@ -240,6 +241,19 @@ async def test_where_all_replicas_refuse_what_ends_it_names_each(many_programs: 
     assert said.count("has no credit") == 1
 
 
+@pytest.mark.virtual
+@pytest.mark.parametrize("many_programs", [True, False])
+async def test_where_one_refuses_and_the_other_was_never_there_what_ends_it_names_both(many_programs: bool) -> None:
+    gone, refusing = servers = [Server("gone:8000"), Server("refusing:8000")]
+    gone.plan = refuse_with(Unreachable("gone:8000 cannot be reached", refused=True))
+    gone.probe_plan = refuse_with(Unreachable("gone:8000 cannot be reached", refused=True))
+    refusing.plan = refuse_with(AccessDenied("refusing:8000 refuses access"))
+    requests = [ask(number, system=f"prefix {number}") for number in range(8)]
+    async with Gateway([Lane("lane", servers)], store=MemoryStore(), many_programs=many_programs) as gateway:
+        with pytest.raises(LaneStopped, match=r"^refusing:8000 refuses access\. gone:8000 cannot be reached\.$"):
+            await gateway.complete_many(requests, lane="lane")
+
+
 class OfMine(AccessDenied):
     """As a backend of one's own may raise it."""
 
@@ -329,7 +343,7 @@ def test_requests_that_all_replicas_refuse_rest_none_that_answers_others(kind: s
     assert not any(isinstance(event, EndpointDown) for event in rig.events)
 
 
-def refuse_with(error: BackendError) -> Callable[[Request | None], None]:
+def refuse_with(error: BackendError) -> Callable[..., None]:
     def refuse(request: Request | None = None) -> None:
         raise error
 

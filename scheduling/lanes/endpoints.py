@@ -176,7 +176,7 @@ class Endpoints:
         """Count a request; whether so many more have its prefix than have another one. More than twice as many are not
         counted: else the next prefix would be told the later the more had this one."""
         if prefix == self._common:
-            self._ahead = min(self._ahead + 1, 2 * majority)
+            self._ahead += 1
         elif self._ahead > 0:
             self._ahead = min(self._ahead, 2 * majority) - 1
         else:
