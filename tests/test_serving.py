@@ -285,7 +285,7 @@ async def test_a_request_too_much_for_a_cap_is_told_how_much_and_stops_no_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     models = [{"model": "m", "prices": {"input": 1.0, "output": 100.0}}]
-    keys = [{"name": "alice", "key_env": "ALICE_KEY", "budget": {"dollars": 0.5}}]
+    keys = [{"name": "alice", "key_env": "ALICE_KEY", "budget": {"dollars": 0.5, "calls": 2}}]
     with upstream() as server:
         config = config_of(models=[{**model, "endpoints": [server.url]} for model in models], keys=keys)
         async with at(tmp_path, config) as (session, _):
@@ -293,11 +293,16 @@ async def test_a_request_too_much_for_a_cap_is_told_how_much_and_stops_no_other(
                 status, body, headers = await post(session, {**CHAT, "seed": seed, "max_tokens": 10_000}, **ALICE)
                 assert (status, body["error"]["code"], headers["x-should-retry"]) == (402, "budget", "false")
                 assert (await post(session, {**CHAT, "seed": seed, "max_tokens": 100}, **ALICE))[0] == 200
+            assert not caplog.records, "it is not at its cap"
+            for seed in range(2, 4):
+                assert (await post(session, {**CHAT, "seed": seed, "max_tokens": 100}, **ALICE))[0] == 402
     told = body["error"]["message"]
     assert told.startswith("This request may take up to $1.00")
     assert "of the $0.5000 of the budget of alice are left" in told
     assert "ask for less (max_tokens), or ask whoever runs this server to raise the cap on dollars." in told
-    assert [record.levelname for record in caplog.records] == ["WARNING"], "a cap is told once"
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith("alice is at its cap: The budget of alice is used up: 2 of 2 calls")
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/chat/completions"), ("GET", "/v1/chat/completions")])

@@ -182,8 +182,9 @@ class Books:
         alone = self._many_programs and purse.has_room
         if account.exhausted is None:
             error = purse.exhaustion(at_most, account=account.name, alone=alone)
-            purse.exhausted = None if alone else error
-            self._emit(events.BudgetReached(lane=self._lane, at=now, account=account.name, reason=str(error)))
+            if not alone:
+                purse.exhausted = error
+                self._emit(events.BudgetReached(lane=self._lane, at=now, account=account.name, reason=str(error)))
         for flight in self._flights:
             if flight.state in WAITING_STATES and flight.payer.purse is purse:
                 flight.home.payer_exhausted(flight, now)
