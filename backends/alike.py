@@ -13,5 +13,5 @@ def told_once(said: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _with_others(first: tuple[str, str], *others: tuple[str, str]) -> str:
-    sentence = f"{first[1].rstrip('.')}."
+    sentence = first[1] if first[1].endswith((".", "?", "!")) else f"{first[1]}."
     return f"{sentence} The same is true of {', '.join(name for name, _ in others)}." if others else sentence

@@ -29,8 +29,8 @@ app = typer.Typer(rich_markup_mode=None)
 def check(config: Config, sets: Sets = None, json: Json = False, quiet: Quiet = False) -> None:
     """Reach a config's servers and answer one example of each task, before a run: keys, models, limits, answers.
 
-    Two short calls an endpoint and one a task are made. Says what the config should say, and exits as a run would:
-    with 2 if it could not begin, with 3 if it could not go on as things are.
+    Two short calls an endpoint and one a task are made. Says what the config should say, and exits
+    with 2 if a run could not begin, with 3 if a server or a task has no answer as things are.
     """
     with exit_on_user_error():
         prepared = prepare(config, overrides=parse_overrides(sets))

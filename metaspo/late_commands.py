@@ -15,6 +15,12 @@ from metaspo.console import ExitCode, say_error
 from metaspo.parameters import WholeSentences
 
 USAGE_ERROR: Final[Any] = typer.BadParameter.__mro__[1]  # click's, which some versions of typer keep to themselves
+PLAINLY: Final = {  # words of pydantic, which typer checks values with
+    ": Value error, ": ": ",
+    ": Input should be ": ": must be ",
+    "must be a valid integer, unable to parse string as an integer": "must be a whole number",
+    "must be a valid number, unable to parse string as a number": "must be a number",
+}
 COMMANDS: Final = {
     "init": ("init_command", "Write a commented starter config with a tiny task set that runs."),
     "plan": (
@@ -125,7 +131,9 @@ class LateCommands(WholeSentences):
 
 def _sentence(message: str, context: Any) -> str:  # noqa: ANN401 - a type that typer keeps to itself
     """What click says is wrong with a command line, and where it says what would be right."""
-    said = (message[:1].lower() + message[1:].removesuffix(".")).replace(": Value error, ", ": ")
+    said = message[:1].lower() + message[1:].removesuffix(".")
+    for words, plain in PLAINLY.items():
+        said = said.replace(words, plain)
     if context is None:
         return said
     return f"{said}{'' if said.endswith('?') else ';'} `{context.command_path} --help` says what can be given"

@@ -13,6 +13,7 @@ from command_line import here, write_project
 from world import World
 
 from metaspo.backends import Message, Request
+from metaspo.backends.alike import told_once
 from metaspo.engine import prepare
 from metaspo.engine.check.servers import COUNTING, HEEDED
 from metaspo.engine.check.tasks import TaskCheck, context_advice
@@ -279,8 +280,20 @@ def test_what_holds_for_several_replicas_is_told_once(tmp_path: Path, monkeypatc
         (advice,) = (line for line in mixed.splitlines() if "if that is no weakness of the model" in line)
         assert advice.endswith(f"(said by {names[0]}, {names[1]})")
         assert f"base: an order in the system prompt is followed at {names[2]}." in mixed
+        two.refuse = refuse
+        names = replicas(one, two)
+        alone = here("check", "run.toml")
+        (advice,) = (line for line in alone.out.splitlines() if "if that is no weakness of the model" in line)
+        assert not advice.endswith(")"), "the other one has said nothing of it"
     with ChatServer(answer, refuse=refuse) as one, ChatServer(answer, refuse=refuse) as two:
         names = replicas(one, two)
         errors = here("check", "run.toml").errors
         assert len([error for error in errors if "check the API key" in error]) == 2, "the base's and the optimizer's"
         assert all(f"The same is true of {names[1]}." in error for error in errors)
+
+
+@pytest.mark.parametrize(("end", "told"), [("?", "?"), (".", "."), ("", ".")])
+def test_what_is_told_once_ends_as_a_sentence_does(end: str, told: str) -> None:
+    one, two = (f"{name} is not there: is it running{end}" for name in ("a", "b"))
+    assert told_once([("a", one)]) == [f"a is not there: is it running{told}"]
+    assert told_once([("a", one), ("b", two)]) == [f"a is not there: is it running{told} The same is true of b."]

@@ -40,6 +40,8 @@ def mistake(ended: Ended, *says: str) -> None:
         ("optimize run.toml --quit", "no such option: --quit"),
         ("bench pag", "no such command 'pag'"),
         ("bench page --rate many", "invalid value for '--rate'"),
+        ("plan run.toml --calls many", "invalid value for '--calls': must be a whole number; `metaspo plan --help`"),
+        ("plan run.toml --calls 0", "invalid value for '--calls': must be greater than or equal to 1; `metaspo plan"),
         ("--log yaml runs", "'yaml' is not one of 'console', 'json'; `metaspo --help` says"),
         ("optimize run.toml --set", "option '--set' requires an argument"),
     ],

@@ -174,10 +174,26 @@ def test_what_a_unit_is_worth_is_a_number(worth: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "told"), [(0, "greater than or equal to 1"), ([3], r"a whole number \(it is \[3\]\)")]
+)
+def test_an_option_of_a_strategy_is_refused_in_words_for_people(given: object, told: str) -> None:
+    with pytest.raises(UnknownStrategy, match=rf"^'gepa': minibatch: must be {told}$"):
+        outer_strategy("gepa", {"minibatch": given})
+
+
+@pytest.mark.parametrize("given", ['["a.jsonl", "b.jsonl"]', "3", "true"])
+def test_what_is_no_data_source_is_told_what_is_one(tmp_path: Path, given: str) -> None:
+    message = refusal(tmp_path, GOOD.replace('train = "a.jsonl"', f"train = {given}"))
+    assert 'tasks.0.train: give either a file, "train.jsonl", or a dataset, {' in message
+
+
+@pytest.mark.parametrize(
     ("said", "told"),
     [
         ("concurrency = -1", "base.concurrency: must be greater than or equal to 1 or 'auto' (it is -1)"),
-        ("concurrency = []", "base.concurrency: must be a whole number or 'auto'"),
+        ("concurrency = []", 'base.concurrency: must be a whole number or "auto"'),
+        ("max_tokens = [96]", "base.max_tokens: must be a whole number"),
+        ('temperature = ["none"]', 'base.temperature: must be a number or "none"'),
         ("max_tokens = 1979-05-27", "base.max_tokens: must be a whole number"),
         ("stop = 3", "base.stop: must be a list, […] (it is 3)"),
         ("revision = 3", "base.revision: must be text in quotes (it is 3)"),

@@ -123,7 +123,9 @@ def _of_servers(servers: Sequence[ServerCheck]) -> Iterator[str]:
         for advice in server.advice:
             whose.setdefault((server.role, advice), []).append(server.endpoint)
     for (role, advice), endpoints in whose.items():
-        of_all = len(endpoints) == sum(server.role == role for server in servers)
+        of_all = len(endpoints) == sum(
+            server.role == role and (bool(server.advice) or not server.fault) for server in servers
+        )
         yield advice if of_all else f"{advice} (said by {', '.join(endpoints)})"
 
 

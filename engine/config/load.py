@@ -16,22 +16,10 @@ from metaspo.engine.domains import DOMAIN_KEYS, expand_domains
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import TaskSpec
+from metaspo.engine.tasks.kinds import MUST_BE, in_words
 
 T = TypeVar("T", bound=BaseModel)
 
-PLAINLY = {  # pydantic's faults that name types of Python
-    "tuple_type": "must be a list, […]",
-    "model_type": "must be a table",
-    "dict_type": "must be a table",
-    "string_type": "must be text in quotes",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
-    "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
-}
-MUST_BE = "must be "
 OF_A_RUN = ("base", "optimizer", "tasks", "domain")
 OF_A_COMPARISON = ("config", "methods", "method")
 NEVER_SHOWN = {"api_key_env", "cache", "endpoints", "mlflow"}  # where a key might have been put by mistake
@@ -184,18 +172,13 @@ def _explain(key: str, alike: Sequence[ErrorDetails], table: type[BaseModel]) ->
         return f"{key}: unknown key{_elsewhere(unknown, fault['loc'], table) or nearest(unknown, keys)}"
     if fault["type"] == "missing":
         return f"{key}: is missing"
-    message = " or ".join(dict.fromkeys(map(_in_words, alike))).replace(f" or {MUST_BE}", " or ")
+    message = " or ".join(dict.fromkeys(map(in_words, alike))).replace(f" or {MUST_BE}", " or ")
     given = fault["input"]
     if isinstance(given, str | int | float | bool) and NEVER_SHOWN.isdisjoint(fault["loc"]):
         written = as_toml(given) if isinstance(given, bool) else repr(given)
         shown = written if len(written) <= 60 else written[:57] + "…"
         message = f"{message} (it is {shown})"
     return f"{key}: {message}" if key else message
-
-
-def _in_words(fault: ErrorDetails) -> str:
-    words = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))
-    return words.replace("Input should be ", MUST_BE, 1)
 
 
 def _elsewhere(key: str, location: tuple[int | str, ...], table: type[BaseModel]) -> str:
@@ -213,7 +196,8 @@ def _elsewhere(key: str, location: tuple[int | str, ...], table: type[BaseModel]
 def _is_branch_label(part: int | str) -> bool:
     """Pydantic names the branch of a union in a fault's place, e.g. `literal['auto']`: no key of the file."""
     return isinstance(part, str) and (
-        "[" in part or part in ("int", "str", "float", "constrained-int", "constrained-float", "function-before")
+        "[" in part
+        or part in ("int", "str", "float", "callable", "constrained-int", "constrained-float", "function-before")
     )
 
 

@@ -24,7 +24,7 @@ from metaspo.engine.strategies.proposers import (
 )
 from metaspo.engine.strategies.search import Search
 from metaspo.engine.suggest import nearest
-from metaspo.engine.tasks.kinds import kinds_of, require_kind
+from metaspo.engine.tasks.kinds import in_words, kinds_of, require_kind
 from metaspo.engine.tasks.named_prompts import PromptForm
 
 C = TypeVar("C")
@@ -132,7 +132,7 @@ def _with_options(name: str, factory: Callable[..., S], options: Mapping[str, An
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"]))
-        said = [f"'{name}'", *([where] if where else []), fault["msg"].removeprefix("Value error, ")]
+        said = [f"'{name}'", *([where] if where else []), in_words(fault)]
         raise UnknownStrategy(": ".join(said)) from None
 
 

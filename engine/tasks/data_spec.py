@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.spec_table import LARGEST, PathText, SpecTable, groups_in
 
+_EITHER: Final = 'give either a file, "train.jsonl", or a dataset, {dataset = "squad", split = "train"}'
 _FIELD: Final = late_pattern(r"\{[^{}]+\}")
 _PART: Final = late_pattern(r"([0-9]{1,3})-([0-9]{1,3})%")
 
@@ -48,8 +49,10 @@ class DataSource(SpecTable):
         match value:
             case str():
                 return {"path": value}
-            case list() | tuple():
+            case list() | tuple() if not all(isinstance(row, str) for row in value) or not value:
                 return {"given": value}
+            case list() | tuple() | int() | float():
+                raise ValueError(_EITHER)
             case _:
                 return value
 
@@ -72,7 +75,7 @@ class DataSource(SpecTable):
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
         if (self.path, self.dataset, self.given).count(None) != 2:
-            raise ValueError('give either a file, "train.jsonl", or a dataset, {dataset = "squad", split = "train"}')
+            raise ValueError(_EITHER)
         if self.dataset is not None and self.split is None:
             raise ValueError('a dataset needs a split: add split = "train"')
         if self.dataset is None and (self.config or self.split or self.files):

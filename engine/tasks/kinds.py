@@ -1,12 +1,30 @@
 """Which kinds of values a key takes: text is no number, and a number is no truth value, whatever pydantic says."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Any, Final, get_args, get_origin
+
+from pydantic_core import ErrorDetails
 
 Kinds = frozenset[object]
 """Types, and the texts among literals."""
 
-_NO_TEXT: Kinds = frozenset({int, float, bool, type(None)})  # of other types text may be read, as of paths
+MUST_BE: Final = "must be "
+PLAINLY: Final = {  # pydantic's faults that name types of Python
+    "tuple_type": "must be a list, […]",
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+    "string_type": "must be text in quotes",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "callable_type": "must be text in quotes",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
+}
+_LISTS: Final = frozenset({tuple, list, Sequence})
+_NO_TEXT: Kinds = frozenset({int, float, bool, type(None), UnionType, dict, Mapping, *_LISTS})  # else it may be read
 _PLAIN: Mapping[type, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -17,8 +35,7 @@ def kinds_of(annotation: object) -> Kinds:
 
 def _within(annotation: object) -> Iterator[object]:
     inner = get_args(annotation)
-    if not inner:
-        yield annotation
+    yield get_origin(annotation) if inner else annotation
     for each in inner:
         yield from _within(each)
 
@@ -28,7 +45,7 @@ def require_kind(value: object, kinds: Kinds) -> None:
     wanted = [words for kind, words in _PLAIN.items() if kind in kinds and not (kind is int and float in kinds)]
     if not wanted or Any in kinds:
         return
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and kinds & _LISTS:
         for each in value:
             _require_each(each, kinds)
     elif isinstance(value, Mapping) or value is None or _fits(value, kinds):
@@ -53,7 +70,9 @@ def _fits(value: object, kinds: Kinds) -> bool:
         return bool({int, float} & kinds)
     if isinstance(value, float):
         return float in kinds
-    return not isinstance(value, str) or value in kinds or any(isinstance(kind, type) for kind in kinds - _NO_TEXT)
+    if isinstance(value, str):
+        return value in kinds or any(isinstance(kind, type) for kind in kinds - _NO_TEXT)
+    return not isinstance(value, list | tuple)
 
 
 def _read(text: str) -> Iterable[object]:
@@ -65,3 +84,9 @@ def _read(text: str) -> Iterable[object]:
             yield kind(text)
         except ValueError:
             continue
+
+
+def in_words(fault: ErrorDetails) -> str:
+    """What pydantic finds wrong with a value, in words for people."""
+    words = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+    return words.replace("Input should be ", MUST_BE, 1).replace("String should ", "must ", 1)
