@@ -1,7 +1,6 @@
 """Which kinds of values a key takes: text is no number, and a number is no truth value, whatever pydantic says."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import UnionType
 from typing import Any, Final, get_args, get_origin
 
 from pydantic_core import ErrorDetails
@@ -24,7 +23,7 @@ PLAINLY: Final = {  # pydantic's faults that name types of Python
     "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
 }
 _LISTS: Final = frozenset({tuple, list, Sequence})
-_NO_TEXT: Kinds = frozenset({int, float, bool, type(None), UnionType, dict, Mapping, *_LISTS})  # else it may be read
+_NO_TEXT: Kinds = frozenset({int, float, bool, type(None), *_LISTS})  # of other types text may be read, as of paths
 _PLAIN: Mapping[type, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -34,8 +33,9 @@ def kinds_of(annotation: object) -> Kinds:
 
 
 def _within(annotation: object) -> Iterator[object]:
-    inner = get_args(annotation)
-    yield get_origin(annotation) if inner else annotation
+    inner, origin = get_args(annotation), get_origin(annotation)
+    if not inner or origin in _LISTS:
+        yield origin or annotation
     for each in inner:
         yield from _within(each)
 
