@@ -720,6 +720,25 @@ async def test_a_request_that_is_too_much_for_a_budget_fails_alone_where_many_pr
 
 
 @pytest.mark.virtual
+async def test_what_a_budget_can_never_pay_does_not_wait_for_calls_that_are_out() -> None:
+    """There always were some, while others of its key went on asking; what they may leave room for waits for it."""
+    account = Account("a", Budget(tokens=2_000))
+    async with Gateway([Lane("m", [Simulated(echo, latency=9.0)])], store=MemoryStore(), many_programs=True) as gateway:
+
+        def asked(text: str, most: int) -> "asyncio.Task[Completion]":
+            request = replace(ask(text), sampling=Sampling(max_tokens=most))
+            return asyncio.create_task(gateway.complete(request, lane="m", account=account))
+
+        first = asked("first", 400)
+        await asyncio.sleep(1)
+        later = asked("later", 1_500)
+        with pytest.raises(BudgetExhausted, match=r"up to 9,.* and 2,000 of the 2,000 tokens"):
+            await asyncio.wait_for(asked("never", 9_000), 1)
+        assert not first.done()
+        assert [(await each).text for each in (first, later)] == ["first/0", "later/0"]
+
+
+@pytest.mark.virtual
 async def test_a_request_that_is_too_much_for_all_who_ask_it_fails_for_each() -> None:
     """Their budgets do not take turns at it for ever; one that has room for it pays."""
     small, large = Budget(tokens=2_000), Budget(tokens=20_000)

@@ -327,11 +327,13 @@ async def test_a_path_that_there_is_not_is_told_with_those_there_are(tmp_path: P
     ],
 )
 async def test_a_client_is_advised_what_a_client_can_do(tmp_path: Path, refusal: Refusal, advice: str) -> None:
-    """And not what a config takes."""
+    """And not what a config takes; of our account there not what the server says of it."""
     with upstream(refuse=lambda _request, _before: refusal) as server:
         async with at(tmp_path, config_of(server.url)) as (session, _):
             message = (await post(session))[1]["error"]["message"]
-    assert f"{advice}. The server says: {refusal.message}" in message
+    assert advice in message
+    assert (f"{advice}. The server says: {refusal.message}" in message) == (refusal.status == 400)
+    assert (refusal.message in message) == (refusal.status == 400)
     assert "for it" not in message
     assert "for the model" not in message
 

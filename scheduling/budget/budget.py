@@ -268,7 +268,11 @@ class Purse:
     @property
     def has_room(self) -> bool:
         """Whether some call, if not any, may fit; not known of caps that are shared with other processes."""
-        return self.pool is None and self.short_of(LEAST) is None
+        return self.pool is None and not self.is_beyond(LEAST)
+
+    def is_beyond(self, at_most: Cost) -> bool:
+        """Whether such a call can never be paid, whatever the calls that are out give back."""
+        return self.short_of(at_most.minus(self.reserved)) is not None
 
     def exhaustion(self, at_most: Cost, *, account: str, alone: bool = False) -> BudgetExhausted:
         """The error for a call that does not fit although nothing is out; `alone`: another may."""

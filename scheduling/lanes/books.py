@@ -51,11 +51,13 @@ class Books:
 
     def set_aside(self, account: Account, flight: Flight, now: float) -> Funds | None:
         """The most the call can cost, out of an account; None where that cannot. If no call is out that may give
-        something back, the account is exhausted then."""
+        something back, the account is exhausted then; where many programs ask, what can never be paid waits for none.
+        """
         funds = self.fund(account, flight)
         if funds is None:
-            at_most = self.upper_bound(flight)
-            if account.exhausted is not None or not account.purse.may_pay_later(at_most):
+            at_most, purse = self.upper_bound(flight), account.purse
+            never = self._many_programs and purse.pool is None and purse.is_beyond(at_most)
+            if account.exhausted is not None or never or not purse.may_pay_later(at_most):
                 self._exhaust(account, at_most, now)
         return funds
 
@@ -175,9 +177,9 @@ class Books:
             self._exhaust(funds.account, too_much, now)
 
     def _exhaust(self, account: Account, at_most: Cost, now: float) -> None:
-        """A call of that cost does not fit although nothing is out: whatever the account was to pay for, on any lane,
-        is paid by another one or fails. Where many programs ask only what does not fit: one may want far less than
-        another."""
+        """A call of that cost does not fit although nothing is out, or never will: whatever the account was to pay for,
+        on any lane, is paid by another one or fails. Where many programs ask only what does not fit: one may want far
+        less than another."""
         purse = account.purse
         alone = self._many_programs and purse.has_room
         if account.exhausted is None:

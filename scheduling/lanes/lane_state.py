@@ -264,8 +264,7 @@ class LaneState:
         def cannot(waiter: Waiter) -> bool:
             """For good; where requests fail alone also one that is not exhausted: such would take turns for ever."""
             purse = waiter.account.purse
-            too_much = alone and purse.short_of(at_most) is not None and not purse.may_pay_later(at_most)
-            return too_much or purse.exhausted is not None
+            return purse.exhausted is not None or (alone and purse.is_beyond(at_most))
 
         flight.waiters.sort(key=cannot)
         if error is not None and cannot(flight.waiters[0]):
