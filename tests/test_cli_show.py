@@ -25,6 +25,8 @@ from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs import status
 from metaspo.engine.runs.listing import list_runs
 from metaspo.engine.runs.status import Session
+from metaspo.engine.watch.follower import Follower
+from metaspo.engine.watch.state import state_of
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 WORLD = World(3, malformed=0.1)
@@ -129,7 +131,9 @@ def test_a_run_that_cannot_go_on_says_why_wherever_a_command_would_be_offered(
     whole, config = journal.read_bytes(), (project / "run.toml").read_text()
 
     def told() -> list[str]:
-        return [here("runs").out, here("show").out, here("show", "--all").out, here("report").err]
+        watched = state_of(Follower(RunDirectory(journal.parent)), running=False)
+        page = " ".join((watched["goes_on_with"], *watched["warnings"]))
+        return [here("runs").out, here("show").out, here("show", "--all").out, here("report").err, page]
 
     journal.write_bytes(whole.replace(b'"event":"start"', b'"event":"sta\xff', 1))
     (refusal,) = here("optimize", "run.toml", "--set", "budget.calls=60").errors

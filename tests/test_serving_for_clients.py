@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from metaspo.backends import AccessDenied, CreditExhausted, FatalError, RequestRejected
-from metaspo.scheduling import LaneStopped, call_failed
+from metaspo.scheduling import LaneGaveUp, LaneStopped, call_failed
 from metaspo.serving.for_clients import for_client
 from metaspo.serving.lane_log import SAID_AGAIN_AFTER, LaneLog
 
@@ -58,9 +58,12 @@ def test_no_address_of_a_server_reaches_a_client_and_no_other_word_is_lost(addre
 async def test_what_clients_are_not_told_is_logged_once_a_minute_for_each_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Also where two models are refused in turns."""
+    """Also where two models are refused in turns, and where it was the reason that a lane gave up for."""
     log = LaneLog()
+    log(LaneGaveUp(lane="m", at=0.0, reason="c", final=False))
+    caplog.clear()
     with caplog.at_level(logging.WARNING):
+        log.withheld(AccessDenied("c"))
         for _ in range(3):
             log.withheld(AccessDenied("a"))
             log.withheld(AccessDenied("b"))

@@ -331,6 +331,7 @@ class Plain:
     def __init__(self, fails=False): self.fails = fails
     def parse(self, text):
         if self.fails and text == "raise": raise KeyError("gone")
+        if self.fails and text == "leave": raise __import__("asyncio").CancelledError("left")
         return 5 if text == "number" else text
     def canonical(self, answer): return answer
     def describe(self): return "Answer."
@@ -392,6 +393,8 @@ def test_what_a_format_of_ones_own_does_wrong_is_told(tmp_path: Path) -> None:
     assert isinstance(task.answer_format, Plugin)
     with pytest.raises(FormatError, match="failed on 'raise': KeyError: 'gone'"):
         task.answer_format.parse("raise")
+    with pytest.raises(FormatError, match="failed on 'leave': CancelledError: left"):
+        task.answer_format.parse("leave")
     with pytest.raises(FormatError, match="returned 5 for 'number'"):
         task.answer_format.parse("number")
 

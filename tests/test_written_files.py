@@ -58,3 +58,11 @@ def test_a_file_that_cannot_be_replaced_is_written_to_where_that_can_be_done(
     path.write_bytes(b"old and longer")
     write_whole(path, b"new")
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"page.html": b"new"}
+
+
+def test_a_link_stays_one_and_what_it_names_is_written(tmp_path: Path) -> None:
+    path, link = tmp_path / "page.html", tmp_path / "latest.html"
+    path.write_bytes(b"old")
+    link.symlink_to(path)
+    write_whole(link, b"new")
+    assert (link.is_symlink(), path.read_bytes()) == (True, b"new")
