@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from inspect import isawaitable
 
 from metaspo.backends import Completion
 from metaspo.cache import Entry, Store, StoreError
@@ -73,7 +74,7 @@ class StoreWriter:
             return
         batch, self._landed = self._landed, []
         entries, self._entries = self._entries, {}
-        task = asyncio.get_running_loop().create_task(self._store.put_many(entries))
+        task = asyncio.get_running_loop().create_task(_put(self._store, entries))
         self._batches[task] = batch
         task.add_done_callback(self._put_done)
 
@@ -98,3 +99,11 @@ class StoreWriter:
             if self._lookups:
                 self._fresh[flight.key] = result.completion
             self._flights.finish(flight, result.completion)
+
+
+async def _put(store: Store, entries: Mapping[str, Entry]) -> Mapping[str, Entry | StoreError]:
+    """What the store kept; within a task, whatever a store of someone's own does."""
+    keeping = store.put_many(entries)
+    if not isawaitable(keeping):
+        raise StoreError(f"The store's put_many must be a coroutine function: {store!r}.")
+    return await keeping

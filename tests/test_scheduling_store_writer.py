@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from scheduling_world import Server, answer, ask
 from test_scheduling_lane_state import Rig
 
+from metaspo.backends import Backend
 from metaspo.cache import Entry, MemoryStore, StoreError, request_key
 from metaspo.scheduling import Gateway, Lane
 from metaspo.scheduling.store_writer import StoreWriter
@@ -75,3 +77,21 @@ async def test_nobody_waits_for_ever_for_a_store_that_does_not_say_what_it_kept(
     async with Gateway([Lane("lane", [Server()])], store=Mute(returned)) as gateway:
         with pytest.raises(StoreError, match="did not say what it kept: <MemoryStore entries=1>"):
             await asyncio.wait_for(gateway.complete(ask(1), lane="lane"), 60)
+
+
+@pytest.mark.virtual
+async def test_nobody_waits_for_ever_for_a_store_whose_put_many_is_no_coroutine_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(MemoryStore, "put_many", lambda self, entries: None)
+    async with Gateway([Lane("lane", [Server()])], store=MemoryStore()) as gateway:
+        with pytest.raises(StoreError, match="put_many must be a coroutine function: <MemoryStore"):
+            await asyncio.wait_for(gateway.complete(ask(1), lane="lane"), 60)
+
+
+@pytest.mark.parametrize("lacking", ["name", "complete", "probe", "load", "aclose"])
+def test_what_is_no_backend_is_refused_before_anything_is_asked(lacking: str) -> None:
+    members = {"name": "mine", "complete": print, "probe": print, "load": print, "aclose": print}
+    del members[lacking]
+    with pytest.raises(TypeError, match=rf"'lane' is no metaspo.backends.Backend: .* has no {lacking}$"):
+        Lane("lane", [cast("Backend", SimpleNamespace(**members))])

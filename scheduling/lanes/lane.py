@@ -8,6 +8,7 @@ from metaspo.scheduling.lanes.lane_state import LaneState
 from metaspo.scheduling.settings import LaneSettings
 
 DEFAULTS = LaneSettings()
+MEMBERS = ("name", "complete", "probe", "load", "aclose")  # of a backend
 
 
 class Lane:
@@ -18,8 +19,14 @@ class Lane:
     """
 
     def __init__(self, name: str, backends: Sequence[Backend], settings: LaneSettings = DEFAULTS) -> None:
+        """Raises `ValueError` for no backend, `TypeError` for what is none."""
         if not backends:
             raise ValueError(f"the lane {name!r} needs at least one backend")
+        for backend in backends:
+            if lacks := [member for member in MEMBERS if not hasattr(backend, member)]:
+                raise TypeError(
+                    f"a backend of the lane {name!r} is no metaspo.backends.Backend: {backend!r} has no {lacks[0]}"
+                )
         self.name = name
         self.backends = tuple(backends)
         self.settings = settings
