@@ -63,7 +63,8 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
     out.print(
         f"Base calls: {calls.initial:,} first prompts, {calls.inner:,} inner loops, {calls.outer:,} outer loops, "
         f"{calls.test:,} test splits.{_grades(config, plan)}\n"
-        "Calls are upper bounds, as if the cache were empty and every answer of the optimizer could be used; "
+        "Calls are upper bounds, as if the cache were empty"
+        f"{' and every answer of the optimizer could be used' if config.optimizer else ''}; "
         f"{_as_rounds_go_on(config)}"
         "tokens, dollars and minutes are estimates from the texts' lengths and the limits in the config.",
     )

@@ -284,8 +284,17 @@ def test_more_calls_than_can_be_planned_are_told_by_the_key_that_asks_for_them(p
 def test_a_plan_for_calls_says_that_the_optimizer_may_be_asked_more(project: Path) -> None:
     capped, whole = (" ".join(here("plan", "run.toml", *said).out.split()) for said in (["--calls", "500"], []))
     assert "what a gate spares goes into further rounds" in capped
-    assert "Calls are upper bounds" in whole
+    assert (
+        "Calls are upper bounds, as if the cache were empty and every answer of the optimizer could be used;" in whole
+    )
     assert "further rounds" not in whole
+
+
+def test_a_plan_without_an_optimizer_speaks_of_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert here("init", "mine").code == 0
+    told = " ".join(here("plan", "mine/metaspo.toml").out.split())
+    assert "as if the cache were empty; tokens" in told
 
 
 MODELS = {"base": "answerer", "optimizer": "writer"}
