@@ -69,7 +69,7 @@ def _fits(value: object, kinds: Kinds) -> bool:
     if isinstance(value, int):
         return bool({int, float} & kinds)
     if isinstance(value, float):
-        return float in kinds
+        return float in kinds or (int in kinds and value.is_integer())  # 1e6, which TOML has as a float
     if isinstance(value, str):
         return value in kinds or any(isinstance(kind, type) for kind in kinds - _NO_TEXT)
     return not isinstance(value, list | tuple)
