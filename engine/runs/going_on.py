@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.runs.directory import BUDGET, RunDirectory, setting, table, table_in
-from metaspo.engine.runs.spending_book import require_known
+from metaspo.engine.runs.spent_before import require_known
 
 CAPS = ("calls", "tokens", "dollars")
 HIGHER = 2  # times a cap that was reached is offered

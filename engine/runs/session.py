@@ -28,7 +28,8 @@ from metaspo.engine.optimize.result import RunReport, RunResult
 from metaspo.engine.runs.directory import RunDirectory, write_json
 from metaspo.engine.runs.live import LiveObserver
 from metaspo.engine.runs.prepare import Prepared
-from metaspo.engine.runs.spending_book import kept_ledger, sessions_before, unanswered
+from metaspo.engine.runs.spending_book import kept_ledger, unanswered
+from metaspo.engine.runs.spent_before import sessions_before
 from metaspo.engine.runs.summary import RunSummary
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
