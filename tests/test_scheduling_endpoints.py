@@ -116,11 +116,12 @@ def test_the_next_prefix_that_most_requests_have_is_spread_soon_however_many_had
 
 
 @settings(deadline=None)
-@given(st.integers(2, 16), st.lists(st.integers(0, 6), max_size=40), st.integers(1, 12))
+@given(st.integers(2, 16), st.permutations(range(7)), st.integers(2, 7), st.integers(1, 6), st.integers(1, 12))
 def test_prefixes_that_come_by_turns_go_to_the_first_in_their_order_that_has_room(
-    count: int, turns: list[int], each: int
+    count: int, prefixes: list[int], many: int, rounds: int, each: int
 ) -> None:
-    """However full the others are: nothing is computed anew to even them out."""
+    """However full the others are: nothing is computed anew to even them out, since none is what most requests have."""
+    turns = prefixes[:many] * rounds
     endpoints = Endpoints(servers(count))
     for endpoint in endpoints.all:
         endpoint.in_flight = 6
