@@ -163,8 +163,8 @@ class Plan:
 
     @property
     def others_answer(self) -> bool:
-        """Whether nothing is wrong with the base model's servers but that one of them refuses for good."""
-        faults = [fault for fault in self.faults if fault.lane == "base"]
+        """Whether nothing is wrong with the base model's servers, and the judge's, but that one refuses for good."""
+        faults = [fault for fault in self.faults if fault.lane in ("base", self.judged)]
         return len(faults) == 1 and faults[0].for_good and not self.refuses
 
     def drawn(self) -> Counter[str]:
