@@ -66,6 +66,8 @@ class Server:
         self._log = log
         self._sampler = Sampler()
         self._recent = RecentAnswers()
+        lanes = gateway.statistics().lanes
+        self._servers = {name: [endpoint.name for endpoint in lane.endpoints] for name, lane in lanes.items()}
         self._models = {model.public_name: model for model in config.models}
         self._revisions = {name: revision_of(model) for name, model in self._models.items()}
         self.draining = False
@@ -184,8 +186,7 @@ class Server:
         """A failure as its client is told it; the log has the rest."""
         if is_withheld(failed) and failed.__cause__ is not None:
             self._log.withheld(failed.__cause__, mistake=failed.kind == "bug")
-        servers = [endpoint.name for endpoint in self._gateway.statistics().lanes[lane].endpoints]
-        return for_client(failed, model=lane, servers=servers)
+        return for_client(failed, model=lane, servers=self._servers[lane])
 
     # How it is answered
 

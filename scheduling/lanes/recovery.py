@@ -85,9 +85,12 @@ class Recovery:
 
     def _with_others(self, error: FatalError, endpoint: Endpoint) -> FatalError:
         """The same error, naming each other replica of which the same is known, or what else is."""
-        others = [each for each in self._endpoints.all if each is not endpoint and each.trouble is not None]
-        troubles = [(each.backend.name, describe(each.trouble or error)) for each in others]
-        if not others:
+        troubles = [
+            (other.backend.name, describe(other.trouble))
+            for other in self._endpoints.all
+            if other is not endpoint and other.trouble is not None
+        ]
+        if not troubles:
             return error
         words = " ".join(told_once([(endpoint.backend.name, describe(error)), *troubles]))
         named = type(error).__new__(type(error), words)  # a backend's own kind may take anything in `__init__`
