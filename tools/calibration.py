@@ -1,4 +1,4 @@
-"""Whether intervals and verdicts are as sure as they say: the tables of docs/statistics.md, by simulation.
+"""Whether intervals and verdicts are as sure as they say: tables of docs/statistics.md and docs/calibration.md.
 
     python tools/calibration.py             the record, a quarter of an hour on one core
     python tools/calibration.py --quick     a rough look, under a minute
@@ -9,12 +9,23 @@ of them out at once (`calibration_figures`), and checks that metaspo says the sa
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-from calibration_figures import HIGH, LOW, Bounds, covered, gain_bounds, measured_again, same_as_engine, score_bounds
+from calibration_figures import (
+    HIGH,
+    LOW,
+    Bounds,
+    covered,
+    gain_bounds,
+    marked,
+    measured_again,
+    same_as_engine,
+    score_bounds,
+)
 from calibration_luck import luck_table
 from calibration_macro_f1 import macro_f1_table
 from calibration_protocols import protocol_outside, protocol_results, protocol_table
@@ -108,19 +119,22 @@ def alarm(rng: np.random.Generator, cell: Cell, repetitions: int) -> float:
 
 
 def coverage_table(results: Sequence[Result]) -> list[str]:
-    """By size and seeds, over shares and spreads."""
-    lines = ["**Coverage of 95% intervals**, %: lowest to highest over shares and spreads."]
-    for figure in FIGURES:
-        by = {(each.cell.size, each.cell.seeds) for each in results}
-        seeds = sorted({number for _, number in by})
-        lines += ["", f"| {figure} | " + " | ".join(map(_seeds, seeds)) + " |", "|---" * (len(seeds) + 1) + "|"]
-        for size in dict.fromkeys(each.cell.size for each in results):
-            there = [
-                _range(each.covers[figure] for each in results if (each.cell.size, each.cell.seeds) == (size, number))
-                for number in seeds
-            ]
-            lines.append(f"| {size[0]} tasks of {size[1]} | " + " | ".join(there) + " |")
-    return lines
+    """By seeds and by size, over everything else."""
+    groups: dict[str, list[Result]] = {}
+    for each in results:
+        groups.setdefault(_seeds(each.cell.seeds), []).append(each)
+    for each in results:
+        groups.setdefault("{}×{}".format(*each.cell.size), []).append(each)
+    return [
+        "**Coverage of 95% intervals**, %: lowest–highest, by seeds and by tasks × examples.",
+        "",
+        f"| | {' | '.join(FIGURES)} |",
+        "|---" * (len(FIGURES) + 1) + "|",
+        *(
+            f"| {name} | " + " | ".join(_range(each.covers[figure] for each in there) for figure in FIGURES) + " |"
+            for name, there in groups.items()
+        ),
+    ]
 
 
 def alarm_table(results: Sequence[Result]) -> list[str]:
@@ -142,31 +156,30 @@ def power_table(results: Sequence[Result]) -> list[str]:
     """By seeds and spread, at a share of 50%."""
     sizes = list(dict.fromkeys(each.cell.size for each in results))
     lines = [
-        "**A true difference seen**, %: of 5 points / of 10 points, at a share of 50% (tasks × examples).",
+        "**A true difference seen**, %: of 5 points/of 10 points, at a share of 50% (tasks × examples).",
         "",
-        "| seeds | spread, points | " + " | ".join(f"{tasks} × {examples}" for tasks, examples in sizes) + " |",
+        "| seeds | spread, points | " + " | ".join(f"{tasks}×{examples}" for tasks, examples in sizes) + " |",
         "|---" * (len(sizes) + 2) + "|",
     ]
     for (seeds, spread), there in _groups(results).items():
         powers = {each.cell.size: each.power for each in there if each.cell.share == 0.5}
-        row = " | ".join(f"{powers[size][0]:.0f} / {powers[size][1]:.0f}" for size in sizes)
+        row = " | ".join(f"{powers[size][0]:.0f}/{powers[size][1]:.0f}" for size in sizes)
         lines.append(f"| {seeds} | {100 * spread:.0f} | {row} |")
     return lines
 
 
 def outside(results: Sequence[Result]) -> list[str]:
-    """The cells whose coverage is not 93 to 97%."""
-    lines = [f"Outside of {LOW:.0f} to {HIGH:.0f}% (tasks × examples, share, spread in points: coverage)"]
-    for figure, (side, wanted) in product(FIGURES, (("below", -1), ("above", 1))):
-        for seeds in dict.fromkeys(each.cell.seeds for each in results):
-            there = [
-                f"{each.cell.tasks} × {each.cell.examples}, {each.cell.share:g}, {100 * each.cell.spread:.0f}: "
-                f"{each.covers[figure]:.1f}"
-                for each in results
-                if each.cell.seeds == seeds and (each.covers[figure] > HIGH) - (each.covers[figure] < LOW) == wanted
-            ]
-            if there:
-                lines.append(f"\n**{figure}, {_seeds(seeds)}, {side}** ({len(there)}): " + "; ".join(there))
+    """By figure, the cells whose coverage is not 93 to 97%; what is below stands in bold."""
+    lines = []
+    for figure in FIGURES:
+        sides = Counter((each.covers[figure] > HIGH) - (each.covers[figure] < LOW) for each in results)
+        seeds = sorted({each.cell.seeds for each in results})
+        lines += ["", f"**{figure[0].upper()}{figure[1:]}**: cells below: {sides[-1]}, above: {sides[1]}", ""]
+        lines += ["| cell | " + " | ".join(map(_seeds, seeds)) + " |", "|---" * (len(seeds) + 1) + "|"]
+        for size, share in dict.fromkeys((each.cell.size, each.cell.share) for each in results):
+            there = [each for each in results if (each.cell.size, each.cell.share) == (size, share)]
+            row = ["/".join(marked(each.covers[figure]) for each in there if each.cell.seeds == n) for n in seeds]
+            lines.append(f"| {size[0]}×{size[1]}, {share:g} | " + " | ".join(row) + " |")
     return lines
 
 
@@ -183,7 +196,7 @@ def _seeds(number: int) -> str:
 
 def _range(figures: Iterable[float]) -> str:
     all_of_them = list(figures)
-    return f"{min(all_of_them):.1f} to {max(all_of_them):.1f}"
+    return f"{min(all_of_them):.1f}–{max(all_of_them):.1f}"
 
 
 def _mean(figures: Iterable[float]) -> str:

@@ -41,6 +41,13 @@ def covered(bounds: Bounds, truth: Floats) -> float:
     return 100 * float(((bounds[0] <= truth) & (truth <= bounds[1])).mean())
 
 
+def marked(coverage: float) -> str:
+    """As tables of what is outside have it: "·" inside, bold below."""
+    if LOW <= coverage <= HIGH:
+        return "·"
+    return f"{coverage:.1f}" if coverage > HIGH else f"**{coverage:.1f}**"
+
+
 def measured_again(
     told: Callable[[np.random.Generator, int], float], rng: np.random.Generator, repetitions: int
 ) -> float:

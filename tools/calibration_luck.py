@@ -26,7 +26,7 @@ def luck_table(repetitions: int, *, quick: bool) -> list[str]:
         ]
         true, again, bound = np.transpose(rounds)
         again = again[~np.isnan(again)]
-        figures = " | ".join(f"{100 * draws.mean():.1f} ± {100 * draws.std():.1f}" for draws in (true, again, bound))
+        figures = " | ".join(f"{100 * draws.mean():.1f}±{100 * draws.std():.1f}" for draws in (true, again, bound))
         above = 100 * float((true > bound).mean())
         lines.append(f"| {candidates} | {tasks} | {100 * spread:.0f} | {figures} | {above:.1f} |")
     return lines

@@ -15,7 +15,7 @@ def macro_f1_table(repetitions: int, *, quick: bool) -> list[str]:
     """One task; the second method is right as often as the first, or 5 points less."""
     sizes = EXAMPLES[1:3] if quick else EXAMPLES
     lines = [
-        "**Macro-F1 of one task**, %: coverage of the score / of a gain of about 5 points / two equal methods called "
+        "**Macro-F1 of one task**, %: coverage of the score/of a gain of about 5 points/two equal methods called "
         "different.",
         "",
         "| labels | right | " + " | ".join(f"{examples} examples" for examples in sizes) + " |",
@@ -24,8 +24,8 @@ def macro_f1_table(repetitions: int, *, quick: bool) -> list[str]:
     for labels in LABELS[1:3] if quick else LABELS:
         for right in RIGHT[1:2] if quick else RIGHT:
             row = [_measure(labels, right, examples, repetitions) for examples in sizes]
-            cells = " | ".join(" / ".join(f"{figure:.1f}" for figure in three) for three in row)
-            lines.append(f"| {', '.join(f'{100 * share:.0f}%' for share in labels)} | {right:g} | {cells} |")
+            cells = " | ".join("/".join(f"{figure:.1f}" for figure in three) for three in row)
+            lines.append(f"| {'/'.join(f'{100 * share:.0f}' for share in labels)}% | {right:g} | {cells} |")
     return lines
 
 

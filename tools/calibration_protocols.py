@@ -6,7 +6,7 @@ from itertools import product
 from math import inf
 
 import numpy as np
-from calibration_figures import HIGH, LOW, MOST, Bounds, Floats, covered, gain_bounds, measured_again, share_bounds
+from calibration_figures import MOST, Bounds, Floats, covered, gain_bounds, marked, measured_again, share_bounds
 from calibration_world import ALIKE, CHUNK, PER_POINT, Cell
 from numpy.typing import NDArray
 from scipy.stats import norm
@@ -67,7 +67,7 @@ def protocol_table(results: Sequence[Result]) -> list[str]:
                     )
                     for n in seeds
                 ]
-                lines.append(f"| {tasks} tasks of {examples} | " + " | ".join(there) + " |")
+                lines.append(f"| {tasks}×{examples} | " + " | ".join(there) + " |")
     return lines
 
 
@@ -200,24 +200,20 @@ class _Draws:
 
 
 def protocol_outside(results: Sequence[Result]) -> Iterator[str]:
-    """The cells whose coverage lies elsewhere, and those where equal methods are called different more often."""
+    """By figure, the cells whose coverage is not 93 to 97%; and those where equal methods are too often called
+    different."""
     for figure in dict.fromkeys(name for each in results for name in each.covers):
-        cells = [(each, each.covers[figure]) for each in results if figure in each.covers]
-        yield from _named(f"{figure}, below", [(each, covers) for each, covers in cells if covers < LOW])
-        yield from _named(f"{figure}, above", [(each, covers) for each, covers in cells if covers > HIGH])
+        cells = [each for each in results if figure in each.covers]
+        yield f"\n**{figure[0].upper()}{figure[1:]}**\n"
+        columns = list(dict.fromkeys((each.cell.seeds, each.cell.spread) for each in cells))
+        yield "| cell | " + " | ".join(f"{n} seed{'s' * (n > 1)}, {100 * spread:.0f}" for n, spread in columns) + " |"
+        yield "|---" * (len(columns) + 1) + "|"
+        for size, share in dict.fromkeys((each.cell.size, each.cell.share) for each in cells):
+            there = [each.covers[figure] for each in cells if (each.cell.size, each.cell.share) == (size, share)]
+            yield f"| {size[0]}×{size[1]}, {share:g} | " + " | ".join(map(marked, there)) + " |"
     for figure in dict.fromkeys(name for each in results for name in each.alarms):
-        alarms = [(each, each.alarms[figure]) for each in results if each.alarms.get(figure, 0) > MOST]
-        yield from _named(f"{figure}, equal methods called different", alarms)
-
-
-def _named(title: str, cells: Sequence[tuple[Result, float]]) -> Iterator[str]:
-    if cells:
-        names = (
-            f"{each.cell.tasks} × {each.cell.examples}, {each.cell.share:g}, {each.cell.seeds} seed"
-            f"{'s' * (each.cell.seeds > 1)}, {100 * each.cell.spread:.0f}: {figure:.1f}"
-            for each, figure in cells
-        )
-        yield f"\n**{title}** ({len(cells)}): " + "; ".join(names)
+        alarms = [each for each in results if each.alarms.get(figure, 0) > MOST]
+        yield from (f"\n{figure}, equal methods called different: {each.cell}" for each in alarms)
 
 
 def _told(won: Floats) -> float:
@@ -233,4 +229,4 @@ def _first(reached: Sequence[NDArray[np.bool_]]) -> Floats:
 
 def _range(figures: Iterable[float]) -> str:
     all_of_them = list(figures)
-    return f"{min(all_of_them):.1f} to {max(all_of_them):.1f}"
+    return f"{min(all_of_them):.1f}–{max(all_of_them):.1f}"
