@@ -12,21 +12,24 @@ from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.engine.studies import method, method_names
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-ROW = re.compile(r"^\| ([^|]+) \| [^|]* \| [^|]* \| ([^|]*) \|$", re.MULTILINE)
-ROWS = [row for row in ROW.findall((DOCS / "papers.md").read_text(encoding="utf-8")) if "`" in row[0]]
+ROW = re.compile(r"^\| ([^|]+) \| [^|]* \| ([^|]*) \|$", re.MULTILINE)
+NAME = re.compile(r"`([^`]+)`")
+ROWS = [  # the methods are those of the heading, else those that begin a row
+    (names, here)
+    for heading, _, section in (
+        part.partition("\n") for part in (DOCS / "papers.md").read_text(encoding="utf-8").split("\n## ")[1:]
+    )
+    for point, here in ROW.findall(section)
+    if (names := NAME.findall(heading) or NAME.findall(point.partition(":")[0]))
+]
 VALUE = re.compile(r"`(\w+) = ([^`]+)`")
 OURS = {"default", "metaspo+", "metaspo-embedded", "outer-only-embedded"}
 SMALL = [name for name in method_names() if name.endswith("-small")]
-VALUES = [
-    (name, key, value)
-    for names, here in ROWS
-    for name in re.findall(r"`([^`]+)`", names)
-    for key, value in VALUE.findall(here)
-]
+VALUES = [(name, key, value) for names, here in ROWS for name in names for key, value in VALUE.findall(here)]
 
 
 def test_every_method_that_follows_a_paper_is_in_the_table() -> None:
-    named = {name for names, _ in ROWS for name in re.findall(r"`([^`]+)`", names)}
+    named = {name for names, _ in ROWS for name in names}
     assert set(method_names()) - OURS - set(SMALL) <= named
 
 
