@@ -19,7 +19,9 @@ from metaspo.engine.journal.events import Spent, Start
 from metaspo.engine.journal.journal import FileJournal, StoredJournal
 from metaspo.engine.journal.ledger import Ledger
 from metaspo.engine.journal.view import RunView
+from metaspo.engine.report.run_page import run_page
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.stored import run_data, summary_of
 from metaspo.scheduling import BudgetExhausted, Cost, Prices, RunStopped
 
 PRICES = Prices(input=0.15, cached=0.075, output=0.6)  # answers are paid for by the token, and so never aborted
@@ -150,7 +152,7 @@ def killed(run: RunDirectory) -> None:
 async def test_where_it_cannot_be_known_what_was_spent_a_cap_refuses_the_next_session(
     tmp_path: Path, damage: str, was_killed: bool
 ) -> None:
-    """And no call is made; without a cap the run goes on."""
+    """And no call is made; without a cap the run goes on, and from then on says that it is not known."""
     provider, capped, free = Provider(), prepared(tmp_path, calls=33), prepared(tmp_path)
     await provider.session(capped, stop_after=1.5)
     run = capped.directory
@@ -165,6 +167,14 @@ async def test_where_it_cannot_be_known_what_was_spent_a_cap_refuses_the_next_se
     assert len(provider.answered) == calls > 0
     await provider.session(free, stop_after=5)
     assert len(provider.answered) > calls
+    await provider.session(free, stop_after=1000)
+    summary = summary_of(run_data(run))
+    assert summary
+    assert summary.finished
+    assert summary.together.startswith("All sessions together: at least ")
+    assert ". At least " in run_page(run)
+    with pytest.raises(RunDirectoryError, match="what was spent before is not known"):
+        await provider.session(prepared(tmp_path, calls=1_000), stop_after=1000)
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60])

@@ -63,6 +63,13 @@ class Start(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gap(Event):
+    """What was told here is not known any more: a line that cannot be read, or what a session found to be missing."""
+
+    event: ClassVar[str] = "gap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Malformed(Event):
     """An optimizer's answer that cannot be used; `attempt` counts from 0.
 
@@ -344,6 +351,7 @@ KINDS: Mapping[str, type[Event]] = {
     kind.event: kind
     for kind in (
         Start,
+        Gap,
         Malformed,
         OptimizerAnswered,
         Proposal,

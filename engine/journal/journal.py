@@ -16,7 +16,7 @@ import orjson
 from pydantic_core import from_json
 
 from metaspo.backends.http.loose_json import mended
-from metaspo.engine.journal.events import Event, Select, Spent, Start, event_of
+from metaspo.engine.journal.events import Event, Gap, Select, Spent, Start, event_of
 from metaspo.engine.journal.faults import stopping_at_faults
 from metaspo.scheduling import Cost
 
@@ -91,44 +91,29 @@ class MemoryJournal:
 class StoredJournal:
     """The events of a journal's file, read line by line whenever they are gone through: a long one is never in memory.
 
-    A line cut off by a kill is passed over, and so is one of a kind that only a newer version knows.
     No file, no events.
-
-    Attributes:
-        damaged: lines that were passed over for another reason, the last time.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.damaged = 0
 
     def __iter__(self) -> Iterator[Event]:
-        self.damaged = 0
-        if not self._path.is_file():
-            return
-        with self._path.open("rb") as lines:
-            for line in lines:
-                if event := event_in(line):
-                    yield event
-                else:
-                    self.damaged += _is_damaged(line.strip())
+        if self._path.is_file():
+            with self._path.open("rb") as lines:
+                yield from filter(None, map(event_in, lines))
 
 
 def event_in(line: bytes) -> Event | None:
-    """The event of a line; None for one that cannot be read, or of a kind that only a newer version knows."""
-    try:
-        return event_of(orjson.loads(line))
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _is_damaged(line: bytes) -> bool:
-    """Whether a line without an event is neither cut off by a kill nor of a kind that only a newer version knows."""
+    """The event of a line: a `Gap` for one that is damaged; None for one that a kill has cut off, or of a kind that
+    only a newer version knows."""
     try:
         table = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return not _is_cut_off(line)
-    return not isinstance(table, dict) or table.get("event") in (Start.event, Spent.event)
+        return None if _is_cut_off(line.strip()) else Gap()
+    event = event_of(table)
+    if event is None and (not isinstance(table, dict) or table.get("event") in (Start.event, Spent.event)):
+        return Gap()
+    return event
 
 
 def _is_cut_off(line: bytes) -> bool:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, fields, replace
 
 from metaspo.engine.journal.address import Address
 from metaspo.engine.journal.events import (
+    NAMES,
     Barrier,
     Event,
+    Gap,
     Malformed,
     Optimism,
     OptimizerAnswered,
@@ -55,6 +57,7 @@ class AllSessions:
 
     Attributes:
         set_aside: how many such calls there are at most; they are not in the other figures.
+        at_least: whether there may have been more of everything: what the journal told is not all there any more.
     """
 
     sessions: int = 0
@@ -65,9 +68,10 @@ class AllSessions:
     unpriced: int = 0
     seconds: float = 0.0
     set_aside: int = 0
+    at_least: bool = False
 
 
-SPENT = tuple(each.name for each in fields(AllSessions) if each.name not in ("sessions", "set_aside"))
+SPENT = tuple(each.name for each in fields(AllSessions) if each.name in NAMES[Spent.event])
 
 
 class RunView:
@@ -75,6 +79,7 @@ class RunView:
 
     Attributes:
         sessions: how many have begun.
+        has_gaps: whether some of what was told is not known any more.
         start: of the last one; what follows is of the last one, too, where nothing else is said.
         seconds: from its beginning to its last line.
         session: what it spent for sure: what it said with its last scorecard.
@@ -88,6 +93,7 @@ class RunView:
     def __init__(self, *, texts: bool = False) -> None:
         """`texts`: whether the history holds the prompts."""
         self.sessions = 0
+        self.has_gaps = False
         self.seconds = 0.0
         self.optimism = ""
         self.spent = Spent()
@@ -117,6 +123,9 @@ class RunView:
 
     def apply(self, event: Event) -> None:
         """The next event."""
+        if isinstance(event, Gap):
+            self.has_gaps = True
+            return
         self.seconds = event.t
         match event:
             case Start():
@@ -168,9 +177,8 @@ class RunView:
     def all_sessions(self) -> AllSessions:
         """What all of them spent."""
         aside = max(0, self.spent.of_budget.calls - self.spent.calls)
-        return AllSessions(
-            sessions=self.sessions, set_aside=aside, **{name: getattr(self.spent, name) for name in SPENT}
-        )
+        sums = {name: getattr(self.spent, name) for name in SPENT}
+        return AllSessions(sessions=self.sessions, set_aside=aside, at_least=self.has_gaps, **sums)
 
 
 def _begun(event: Event, address: Address) -> Reached:

@@ -86,9 +86,9 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
     return render_page(
         f"Run {run.name}",
         lead=(
-            f"{finished_at(run):%Y-%m-%d}, {models}, seed {result.seed}. {whole.calls:,} calls, "
-            f"{show_dollars(whole.dollars, unpriced=whole.unpriced)}, {whole.seconds:,.0f} s; {last.calls:,} of the "
-            "calls up to the last selection, the rest on the test splits."
+            f"{finished_at(run):%Y-%m-%d}, {models}, seed {result.seed}. {'At least ' if whole.at_least else ''}"
+            f"{whole.calls:,} calls, {show_dollars(whole.dollars, unpriced=whole.unpriced)}, {whole.seconds:,.0f} s; "
+            f"{last.calls:,} of the calls up to the last selection, the rest on the test splits."
         ),
         verdicts=_verdicts(result, data),
         sections=[section for section in sections if section is not None],

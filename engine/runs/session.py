@@ -125,6 +125,8 @@ async def open_session(
         await stack.enter_async_context(beside(prepared, observer.warn))
         capped = purse is None and prepared.config.budget.caps != Budget()
         view = sessions_before(directory, journal, capped=capped) if directory else RunView()
+        if view.has_gaps:
+            observer.warn("lines of the journal are damaged or missing: not all that was spent before is known")
         number, earlier = view.sessions + 1, view.spent
         watched = WatchedJournal(journal, observer.warn, view=view)
         if purse is None:

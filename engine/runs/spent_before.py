@@ -6,7 +6,7 @@ from dataclasses import replace
 import orjson
 
 from metaspo.engine.errors import RunDirectoryError
-from metaspo.engine.journal.events import Spent
+from metaspo.engine.journal.events import Gap, Spent
 from metaspo.engine.journal.journal import Journal, StoredJournal
 from metaspo.engine.journal.ledger import left_by
 from metaspo.engine.journal.view import RunView
@@ -15,12 +15,15 @@ from metaspo.scheduling import NOTHING
 
 
 def sessions_before(directory: RunDirectory, journal: Journal, *, capped: bool) -> RunView:
-    """The sessions so far of a directory that is held: what a kill kept the last one from saying is said for it.
+    """The sessions so far of a directory that is held: what a kill kept the last one from saying is said for it, and
+    where not all of them is known any more, that.
 
     Raises:
         RunDirectoryError: where there is a cap on what they spend together and not all of it is known.
     """
     view, number, spent = _known(directory, capped=capped)
+    if view.has_gaps:
+        journal.write(Gap())
     if number == view.sessions > 0:
         spent = replace(spent, seconds=view.session.seconds)
         journal.write(spent)
@@ -35,29 +38,20 @@ def require_known(directory: RunDirectory, *, capped: bool) -> None:
 
 
 def _known(directory: RunDirectory, *, capped: bool) -> tuple[RunView, int, Spent]:
-    """The sessions by the journal; the number of one that was killed, and what it had spent."""
-    stored = StoredJournal(directory.journal)
-    view = RunView.of(stored)
+    """The sessions by the journal, with a gap in it where what lies beside it knows more; the number of one that was
+    killed, and what it had spent."""
+    view = RunView.of(StoredJournal(directory.journal))
     number, spent = left_by(directory.ledger) or (0, Spent())
-    if capped:
-        unseen = number > view.sessions and spent.of_budget != NOTHING
-        _check_whole(directory, view, damaged=stored.damaged, unseen=unseen)
+    unseen = number > view.sessions and spent.of_budget != NOTHING
+    if unseen or _calls_summed_up(directory) > view.spent.calls:
+        view.apply(Gap())
+    if capped and view.has_gaps:
+        raise RunDirectoryError(
+            f"{directory.journal}: some of its lines are damaged or missing, so what was spent before is not known, "
+            f"and [budget] caps it; put a whole copy there, or move {directory.path} away and set in [budget] what may "
+            "still be spent: answers are in the cache"
+        )
     return view, number, spent
-
-
-def _check_whole(directory: RunDirectory, view: RunView, *, damaged: int, unseen: bool) -> None:
-    """Raises `RunDirectoryError` for a journal that does not tell all of what its sessions spent: lines are `damaged`,
-    or what lies beside it knows more; `unseen`: of a session."""
-    if damaged:
-        what = f"{damaged} of its lines cannot be read"
-    elif unseen or _calls_summed_up(directory) > view.spent.calls:
-        what = "lines are missing"
-    else:
-        return
-    raise RunDirectoryError(
-        f"{directory.journal}: {what}, so what was spent before is not known, and [budget] caps it; put a whole copy "
-        f"there, or move {directory.path} away and set in [budget] what may still be spent: answers are in the cache"
-    )
 
 
 def _calls_summed_up(directory: RunDirectory) -> int:

@@ -87,13 +87,15 @@ class RunSummary:
     def together(self) -> str:
         """What all sessions took, in a sentence; "" where there is one."""
         spent = self.all_sessions
-        if spent.sessions < 2:
+        if spent.sessions < 2 and not spent.at_least:
             return ""
+        who = "All sessions together: at least" if spent.at_least else f"All {spent.sessions} sessions together:"
         dollars = show_dollars(spent.dollars, unpriced=spent.unpriced)
         calls = f"{spent.calls:,} calls"
         if spent.set_aside:
             calls += f" (a budget counts up to {spent.set_aside:,} more, whose answers nobody saw)"
-        return f"All {spent.sessions} sessions together: {calls}, {dollars}, {spent.seconds:,.1f} s."
+        more = " (lines of the journal are damaged or missing)" if spent.at_least else ""
+        return f"{who} {calls}, {dollars}, {spent.seconds:,.1f} s{more}."
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> "RunSummary":
