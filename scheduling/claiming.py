@@ -10,9 +10,11 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 
-from metaspo.cache import Entry, LocalClaims, Store, StoreError, at_once
+from metaspo.backends import Completion
+from metaspo.cache import LocalClaims, Store, StoreError, at_once
 from metaspo.scheduling.lanes.flight import Flight, State
 from metaspo.scheduling.lanes.single_flight import FlightTable
+from metaspo.scheduling.store_writer import completions_in
 
 POLL = 0.25
 """Seconds between two looks at what other processes ask."""
@@ -65,13 +67,13 @@ class Claimer:
 
     def _look_again(self, flight: Flight) -> State | None:
         try:
-            entries = at_once(self._store.get_many((flight.key,)))
+            stored = at_once(completions_in(self._store, (flight.key,)))
         except StoreError as error:
             self._flights.fail(flight, error)
             return State.OVER
-        if flight.key not in entries:
+        if flight.key not in stored:
             return None
-        self._answer(flight, entries)
+        self._answer(flight, stored[flight.key])
         return State.OVER
 
     def _wake(self) -> None:
@@ -121,7 +123,7 @@ class Claimer:
             self._ours |= ours
             self._asked.clear()
             look_up = [key for key in flights if self._claims.contested or key not in ours]
-            entries = await self._store.get_many(look_up) if look_up else {}
+            stored = await completions_in(self._store, look_up) if look_up else {}
         except StoreError as error:
             for flight in flights.values():
                 self._fail(flight, error)
@@ -129,9 +131,9 @@ class Claimer:
         for key, flight in flights.items():
             if not self._waits(flight):
                 self._release_unless_asked(key)
-            elif key in entries:
+            elif key in stored:
                 self._move(flight, State.OVER)
-                self._answer(flight, entries)
+                self._answer(flight, stored[key])
             elif key in ours:
                 self._elsewhere.pop(key, None)
                 self._move(flight, State.QUEUED)
@@ -150,8 +152,7 @@ class Claimer:
     def _move(self, flight: Flight, state: State) -> None:
         flight.home.claimed(flight, state, asyncio.get_running_loop().time())
 
-    def _answer(self, flight: Flight, entries: Mapping[str, Entry]) -> None:
-        completion = entries[flight.key].completion
+    def _answer(self, flight: Flight, completion: Completion) -> None:
         flight.home.count_hit(flight, completion)
         self._flights.finish(flight, completion)
 

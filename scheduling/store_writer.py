@@ -35,8 +35,7 @@ class StoreWriter:
         """The answers there are. Raises `StoreError`."""
         self._lookups += 1
         try:
-            entries = await self._store.get_many(keys)
-            stored = {key: entry.completion for key, entry in entries.items()}
+            stored = await completions_in(self._store, keys)
             if self._fresh:
                 stored.update((key, self._fresh[key]) for key in keys if key in self._fresh)
         finally:
@@ -99,6 +98,18 @@ class StoreWriter:
             if self._lookups:
                 self._fresh[flight.key] = result.completion
             self._flights.finish(flight, result.completion)
+
+
+async def completions_in(store: Store, keys: Sequence[str]) -> dict[str, Completion]:
+    """The answers that a store has. Raises `StoreError`, also where a store of someone's own returns something else."""
+    reading = store.get_many(keys)
+    if not isawaitable(reading):
+        raise StoreError(f"The store's get_many must be a coroutine function: {store!r}.")
+    entries = await reading
+    try:
+        return {key: entry.completion for key, entry in entries.items()}
+    except AttributeError as error:
+        raise StoreError(f"The store's get_many must return a dict of keys and entries: {store!r}.") from error
 
 
 async def _put(store: Store, entries: Mapping[str, Entry]) -> Mapping[str, Entry | StoreError]:

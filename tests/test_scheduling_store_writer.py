@@ -80,6 +80,27 @@ async def test_nobody_waits_for_ever_for_a_store_that_does_not_say_what_it_kept(
 
 
 @pytest.mark.virtual
+@pytest.mark.parametrize("returned", [None, [], {request_key(ask(1)): "kept"}, {request_key(ask(1)): None}])
+async def test_a_store_that_returns_something_else_than_entries_is_named(returned: object) -> None:
+    class Odd(MemoryStore):
+        async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+            return cast("dict[str, Entry]", returned)
+
+    async with Gateway([Lane("lane", [Server()])], store=Odd()) as gateway:
+        for asking in (gateway.complete(ask(1), lane="lane"), gateway.complete_many([ask(1)] * 2, lane="lane")):
+            with pytest.raises(StoreError, match="get_many must return a dict of keys and entries: <MemoryStore"):
+                await asyncio.wait_for(asking, 60)
+
+
+@pytest.mark.virtual
+async def test_a_store_whose_get_many_is_no_coroutine_function_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryStore, "get_many", lambda self, keys: {})
+    async with Gateway([Lane("lane", [Server()])], store=MemoryStore()) as gateway:
+        with pytest.raises(StoreError, match="get_many must be a coroutine function: <MemoryStore"):
+            await asyncio.wait_for(gateway.complete(ask(1), lane="lane"), 60)
+
+
+@pytest.mark.virtual
 async def test_nobody_waits_for_ever_for_a_store_whose_put_many_is_no_coroutine_function(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
