@@ -21,7 +21,7 @@ from metaspo.engine.evaluation.grading import outcomes_of
 from metaspo.engine.evaluation.scorecard import Outcome, Status
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.strategies.worked_examples import WorkedExample, join_user
-from metaspo.engine.tasks import Example, Grade, MetricError, Task
+from metaspo.engine.tasks import Example, FormatError, Grade, MetricError, Task, UserMetric
 from metaspo.engine.tasks.graders import Grader, Ungraded
 from metaspo.engine.tasks.programs import Broken, Call, Program, ProgramError
 from metaspo.scheduling import Account
@@ -375,9 +375,53 @@ def test_an_answer_that_nobody_can_grade_is_no_wrong_one() -> None:
     async def fails(prediction: str | None, example: Example, call: Call) -> Grade:
         raise KeyError("oh")
 
-    with pytest.raises(MetricError, match=r"failed on the prediction 'yes': KeyError: 'oh' \(a\.train:1\)") as raised:
+    with pytest.raises(MetricError, match=r"^task 'a': a\.train:1: metric .*: KeyError: 'oh'") as raised:
         graded_by(fails, completion("yes"))
     assert isinstance(raised.value.__cause__, KeyError)
+
+
+class OddFormat:
+    closing, wanted = "", "a word"
+
+    def parse(self, text: str, /) -> str | None:
+        raise FormatError("it failed") from KeyError("oh")
+
+    def canonical(self, answer: str, /) -> str | None:
+        return answer
+
+    def describe(self) -> str:
+        return "a word"
+
+
+def fails_alone(prediction: str | None, answers: tuple[str, ...]) -> float:
+    raise KeyError("oh")
+
+
+async def is_no_grade(prediction: str | None, example: Example, call: Call) -> int:
+    return 9
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"metric": UserMetric("own:fn", fails_alone)},
+            "metric 'own:fn' failed on the prediction 'yes': KeyError: 'oh'",
+        ),
+        ({"metric": UserMetric("own:fn", lambda _prediction, _answers: 9)}, "metric 'own:fn' returned 9 "),
+        ({"metric": Grader(name="own:fn", function=is_no_grade, max_calls=1)}, "metric 'own:fn' returned 9 "),
+        ({"answer_format": OddFormat()}, "it failed"),
+    ],
+)
+def test_where_a_metric_or_a_format_fails_the_task_and_the_row_are_named(change: dict[str, Any], says: str) -> None:
+    task = replace(TASK, **change)
+
+    async def grade(base: Base) -> object:
+        return await outcomes_of(base, task, task.train, {1: completion("yes")}, priority=NOW)
+
+    with pytest.raises(MetricError, match=f"^task 'a': a.train:2: {says}") as raised:
+        Place().do(grade)
+    assert "9" in says or isinstance(raised.value.__cause__, KeyError)
 
 
 def test_who_only_looks_gets_the_grades_that_take_no_call() -> None:

@@ -134,7 +134,7 @@ def test_a_grader_that_raises_stops_the_run_with_the_row() -> None:
         raise NameError("x")
 
     with pytest.raises(
-        MetricError, match=r"metric 'own:grade' failed on the prediction .*: NameError: x \([ab]\.\w+:\d\)"
+        MetricError, match=r"^task '[ab]': [ab]\.\w+:\d: metric 'own:grade' failed on the prediction .*: NameError: x$"
     ):
         runs_of(wrong).session()
 

@@ -333,7 +333,7 @@ class Plain:
         if self.fails and text == "raise": raise KeyError("gone")
         if self.fails and text == "leave": raise __import__("asyncio").CancelledError("left")
         return 5 if text == "number" else text
-    def canonical(self, answer): return answer
+    def canonical(self, answer): return answer if answer != "unfit" else {}[answer]
     def describe(self): return "Answer."
 
 class Late(Plain):
@@ -385,6 +385,14 @@ def test_what_a_format_of_ones_own_says_of_its_reading_is_looked_at_before_anyth
     (tmp_path / "broken_format.py").write_text(BROKEN, encoding="utf-8")
     with pytest.raises(TaskError, match=message):
         _load(tmp_path, "1", answer=f"broken_format:{kind}")
+
+
+def test_a_row_that_a_format_of_ones_own_fails_on_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken_format.py").write_text(BROKEN, encoding="utf-8")
+    with pytest.raises(
+        FormatError, match=r"^task '\w+': \S+:1: answer.kind = 'broken_format:Plain' failed on 'unfit': Key"
+    ):
+        _load(tmp_path, "unfit", answer={"kind": "broken_format:Plain", "options": {"fails": True}})
 
 
 def test_what_a_format_of_ones_own_does_wrong_is_told(tmp_path: Path) -> None:

@@ -269,11 +269,11 @@ def test_a_users_grade_that_is_none_is_named(returned: Grade) -> None:
         score_of(metric, "x", ("x",))
 
 
-def test_what_a_metric_fails_on_is_named_with_its_line() -> None:
+def test_what_a_metric_fails_on_is_named() -> None:
     def fail(prediction: str | None, example: Example) -> float:
         raise KeyError(f"{prediction} {example.question}")
 
-    with pytest.raises(MetricError, match=r"'mine:fn' failed on the prediction 'x': KeyError: 'x Q' \(a\.jsonl:3\)"):
+    with pytest.raises(MetricError, match=r"'mine:fn' failed on the prediction 'x': KeyError: 'x Q'$"):
         UserMetric("mine:fn", fail).grade("x", Example("Q", ("x",), "a.jsonl:3"))
 
 

@@ -15,8 +15,9 @@ from metaspo.engine.evaluation.calling import Asked, CodeRun, NotStored, Raised
 from metaspo.engine.evaluation.scorecard import Outcome, Status, grade_answer, graded, ungraded
 from metaspo.engine.gather import gather_many
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.tasks import Example, MetricError, Task, UserMetric
+from metaspo.engine.tasks import Example, Metric, MetricError, Task, UserMetric
 from metaspo.engine.tasks.base import is_blocking
+from metaspo.engine.tasks.errors import of_row
 from metaspo.engine.tasks.graders import Grader, Ungraded, checked_grade, failed_on
 from metaspo.scheduling import Priority
 
@@ -51,6 +52,19 @@ async def outcomes_of(
     return outcomes
 
 
+def _reader(base: Base, task: Task, metric: Metric | None) -> Callable[[Answered, Example], Outcome]:
+    """What turns an answer into its outcome; a `MetricError` of its names the task and the row."""
+    read = partial(grade_answer, answer_format=task.answer_format, metric=metric, stop=base.model.sampling.stop)
+
+    def named(answer: Answered, example: Example) -> Outcome:
+        try:
+            return read(answer, example)
+        except MetricError as error:
+            raise of_row(error, task=task.name, where=example.where) from error.__cause__
+
+    return named
+
+
 class Alone:
     """A metric that needs nobody; in a thread what may take long."""
 
@@ -58,9 +72,7 @@ class Alone:
         self._examples = examples
         self._own = isinstance(task.metric, UserMetric)
         self._in_thread = self._own or is_blocking(task.answer_format)
-        self._grade = partial(
-            grade_answer, answer_format=task.answer_format, metric=task.metric, stop=base.model.sampling.stop
-        )
+        self._grade = _reader(base, task, task.metric)
 
     async def grade(self, answers: Mapping[int, Answered], priority: Priority | None, take: Take) -> None:
         """See `Grading`."""
@@ -93,7 +105,8 @@ class ByGrader:
         self._base = base
         self._grader = grader
         self._examples = examples
-        self._read = partial(grade_answer, answer_format=task.answer_format, metric=None, stop=base.model.sampling.stop)
+        self._task = task.name
+        self._read = _reader(base, task, None)
         first = PromptPair(base.system_prompt, task.user_prompt)
         self._stored = asking_of(replace(base, account=None), first, task, examples)
         self._first = asking_of(base, first, task, examples)
@@ -140,7 +153,10 @@ class ByGrader:
             returned = await CodeRun(grader, asked).returned(outcome.prediction, example)
         except NotStored:
             return
-        take(row, self._outcome(outcome, returned))
+        try:
+            take(row, self._outcome(outcome, returned))
+        except MetricError as error:
+            raise of_row(error, task=self._task, where=example.where) from error.__cause__
 
     def _outcome(self, outcome: Outcome, returned: object) -> Outcome:
         name, prediction = self._grader.name, outcome.prediction
@@ -148,5 +164,5 @@ class ByGrader:
             case RequestRejected() | Raised(reason=Ungraded()):
                 return ungraded(outcome, returned.reason if isinstance(returned, Raised) else returned)
             case Raised():
-                raise MetricError(failed_on(prediction, outcome.example, returned, name=name)) from returned.reason
+                raise failed_on(name, prediction, returned) from returned.reason
         return graded(outcome, checked_grade(returned, name=name, prediction=prediction))

@@ -6,8 +6,14 @@ class TaskError(ValueError):
 
 
 class MetricError(ValueError):
-    """A user's own metric returned something that is not a score; `str()` names it and what it returned."""
+    """A user's own metric failed, or returned something that is not a score; `str()` names it and says what, and of a
+    run or an evaluation which task and row it was."""
 
 
 class FormatError(MetricError):
-    """A user's own answer format failed, or returned something that is no answer; `str()` names it and says what."""
+    """A user's own answer format failed, or returned something that is no answer; `str()` says the same of it."""
+
+
+def of_row(error: MetricError, *, task: str, where: str) -> MetricError:
+    """The same error, naming its task and row; to be raised from what the first one was raised from."""
+    return type(error)(": ".join(filter(None, (f"task {task!r}", where, str(error)))))

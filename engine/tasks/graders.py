@@ -63,10 +63,9 @@ def checked_grade(returned: object, *, name: str, prediction: str | None) -> Gra
     return Grade(float(score), grade.feedback)
 
 
-def failed_on(prediction: str | None, example: Example, why: object, *, name: str) -> str:
-    """The sentence for a function that raised."""
-    sentence = f"metric {name!r} failed on the prediction {shown(prediction)}: {why}"
-    return f"{sentence} ({example.where})" if example.where else sentence
+def failed_on(name: str, prediction: str | None, why: object) -> MetricError:
+    """The error for a function that raised."""
+    return MetricError(f"metric {name!r} failed on the prediction {shown(prediction)}: {why}")
 
 
 def own_grader(name: str, function: MetricFunction, *, max_calls: int) -> Grader | None:

@@ -4,7 +4,7 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -20,9 +20,10 @@ from metaspo.engine.tasks.base import (
     feedback_of,
     similarity_of,
 )
-from metaspo.engine.tasks.errors import MetricError, TaskError
+from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.graders import MetricFunction, checked_grade, failed_on, own_grader, parameters_of
 from metaspo.engine.tasks.imports import import_object
+from metaspo.engine.tasks.own_code import called
 from metaspo.engine.tasks.tally import MacroF1Tally, MeanOfGrades
 
 _PUNCTUATION: Final = str.maketrans("", "", string.punctuation)
@@ -123,13 +124,9 @@ class UserMetric(MeanOfGrades):
 
     def grade(self, prediction: str | None, example: Example, /) -> Grade:
         """Raises `MetricError` where the function fails, or returns neither a number from 0 to 1 nor such a `Grade`."""
-        try:
-            returned: object = self.function(prediction, example if self._takes_example else example.answers)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a CancelledError, too, which would be taken for one of the run's own
-            why = f"{type(error).__name__}: {error}"
-            raise MetricError(failed_on(prediction, example, why, name=self.name)) from error
+        given = example if self._takes_example else example.answers
+        failed = partial(failed_on, self.name, prediction)
+        returned = called(self.function, prediction, given, failed=failed)
         return checked_grade(returned, name=self.name, prediction=prediction)
 
     @cached_property

@@ -12,6 +12,7 @@ from metaspo.engine.tasks.base import reading_of, similarity_of
 from metaspo.engine.tasks.errors import FormatError
 from metaspo.engine.tasks.formats.tagged import Kind, field_reader
 from metaspo.engine.tasks.imports import import_object
+from metaspo.engine.tasks.own_code import called
 from metaspo.engine.tasks.shown import shown
 
 T = TypeVar("T")
@@ -61,10 +62,7 @@ class Plugin:
         return float(score)
 
     def _said(self, name: str, method: Callable[[], object]) -> str:
-        try:
-            sentence = method()
-        except (Exception, SystemExit) as error:
-            raise FormatError(f"answer.kind = {self.path!r}: {name} failed: {type(error).__name__}: {error}") from error
+        sentence = called(method, failed=lambda why: FormatError(f"answer.kind = {self.path!r}: {name} failed: {why}"))
         if not isinstance(sentence, str):
             raise FormatError(f"answer.kind = {self.path!r}: {name} returned {shown(sentence)}, not a sentence")
         return sentence
@@ -78,13 +76,8 @@ class Plugin:
         return answer
 
     def _called(self, method: Callable[..., T], *texts: str) -> T:
-        try:
-            return method(*texts)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a CancelledError, too, which would be taken for one of the run's own
-            why = f"answer.kind = {self.path!r} failed on {shown(texts[0])}: {type(error).__name__}: {error}"
-            raise FormatError(why) from error
+        said = f"answer.kind = {self.path!r} failed on"
+        return called(method, *texts, failed=lambda why: FormatError(f"{said} {shown(texts[0])}: {why}"))
 
 
 def build_plugin(path: str, options: Mapping[str, Any], *, base_dir: Path, tagged: bool) -> Plugin:
