@@ -2,9 +2,7 @@
 
 import asyncio
 import gc
-import os
 import shutil
-import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from fnmatch import fnmatch
 from functools import cache
@@ -96,12 +94,6 @@ ALONE = (
     "test_cli_vllm",
     "test_tasks_degenerate",
 )
-
-# Compiled code is kept, also of the processes that tests start, wherever the environment would have none in the tree.
-sys.dont_write_bytecode = False
-sys.pycache_prefix = str(Path(__file__).parents[1] / ".cache" / "compiled")
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 gc.disable()  # until all tests are collected: nothing of that is garbage
 
