@@ -1,6 +1,6 @@
 """Whether intervals and verdicts are as sure as they say: tables of docs/statistics.md and docs/calibration.md.
 
-    python tools/calibration.py             the record, a quarter of an hour on one core
+    python tools/calibration.py             the record, nine minutes of CPU
     python tools/calibration.py --quick     a rough look, under a minute
 
 Methods whose truth is known answer tasks; how often does the 95% interval hold the truth, how often are two equal
