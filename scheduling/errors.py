@@ -37,6 +37,7 @@ class LaneStopped(_OfLane):
 
 
 KEPT = "; everything answered is kept and costs nothing again: for more,"
+ASK_FOR_LESS = ": ask for less (max_tokens), or"
 
 
 class BudgetExhausted(RunStopped):

@@ -115,7 +115,7 @@ class Sharer:
         pool.told(asked, await self._sharing.set_aside(asked), _now(), out=purse.out > 0)
         while (waiting := purse.parked.first()) is not None and waiting.fund(_now()):
             pass
-        if waiting is not None and not pool.may_grow:
+        if waiting is not None and not purse.may_pay_later(waiting.upper_bound()):
             waiting.ask_again(_now())
         for lane in self._lanes:
             lane.allowed()

@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,28 @@ async def test_gateways_that_share_a_cap_spend_all_of_it_and_no_more(redis_serve
     ends = await asyncio.gather(*(spend(redis_server, backend, number, budget) for number in range(3)))
     assert len(backend.calls) == 50
     assert "group november is used up" in str(next(end for end in ends if end is not None))
+
+
+async def test_a_request_too_much_for_a_shared_cap_fails_alone_where_many_programs_ask(redis_server: RealRedis) -> None:
+    """Of which another process has spent a part, so that this one alone would have enough."""
+    account, backend = Account("mine", Budget(tokens=9_000, group="november")), Server()
+    async with (
+        RedisStore(redis_server.url) as store,
+        Gateway([Lane("api", [backend])], store=store, many_programs=True) as gateway,
+    ):
+        for spent in (Amounts(tokens=6_000), Amounts()):  # and then it has nothing to give back
+            await store._sharing.set_aside(CapAsk("november", "other", Amounts(inf, 9_000, inf), spent, spent, False))
+        for number in range(3):
+            asking = gateway.complete(
+                ask(number, max_tokens=5_000 if number == 1 else 100), lane="api", account=account
+            )
+            if number != 1:
+                await asking
+                continue
+            with pytest.raises(BudgetExhausted, match=r"up to 5.* tokens of the group november are left: ask"):
+                await asking
+    assert account.exhausted is None
+    assert len(backend.calls) == 2
 
 
 async def test_two_purses_of_one_process_under_a_shared_cap_wait_for_each_other(redis_server: RealRedis) -> None:

@@ -59,9 +59,8 @@ class Process:
         elif self.out:
             spent = self.out.pop()
             self.taken = self.taken._replace(dollars=self.taken.dollars - spent.dollars / 2)
-        if self.pool.may_grow:  # else nobody is woken
-            self.ask(cap, now)
-        self.ended = self.ended or not (self.pool.may_grow or self.out)
+        self.ask(cap, now)
+        self.ended = self.ended or not (self.pool.may_cover(needed) or self.out)
 
     def ask(self, cap: Cap, now: float, *, last: bool = False) -> None:
         """What it asks for, done at once."""
@@ -153,7 +152,27 @@ def test_a_refusal_is_the_last_word_only_where_nobody_may_give_anything_back(out
     asked = pool.ask(NONE, out=out, waiting=True, now=0.0, lease=LEASE)
     assert asked is not None
     pool.told(asked, Set(None, CAPS, others_hold), 0.0, out=out)
-    assert pool.may_grow == (out or others_hold)
+    assert pool.may_cover(needed) == (out or others_hold)
+
+
+def test_what_is_less_than_the_last_word_refused_is_asked_for_and_what_is_no_less_is_not() -> None:
+    cap, pool, woken = Cap(), Pool("g", CAPS), list[int]()
+    pool.driven_by(lambda: woken.append(1))
+
+    def gets(dollars: float) -> bool:
+        woken.clear()
+        if not pool.covers(needed := Amounts(1, 0, dollars)) and woken:
+            asked = pool.ask(NONE, out=False, waiting=False, now=0.0, lease=LEASE)
+            assert asked is not None
+            pool.told(asked, cap.set_aside(1, asked), 0.0, out=False)
+        return pool.covers(needed)
+
+    assert not gets(9.0)
+    assert woken
+    assert not gets(8.5)
+    assert not woken
+    assert gets(3.0)
+    assert gets(8.0)
 
 
 def test_who_was_refused_and_stands_in_no_line_yet_is_asked_for_again_and_holds_nothing_once_all_ends() -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from metaspo.cache.sharing import Amounts
 from metaspo.scheduling.budget.pool import Pool
-from metaspo.scheduling.errors import KEPT, BudgetExhausted
+from metaspo.scheduling.errors import ASK_FOR_LESS, KEPT, BudgetExhausted
 from metaspo.scheduling.queue import PriorityQueue
 
 
@@ -173,12 +173,14 @@ class Purse:
         """What of `spent` nobody saw an answer for: it is the most that those calls can have cost."""
         return self._unanswered.cost()
 
-    def may_pay_later(self, at_most: Cost) -> bool:
+    def may_pay_later(self, at_most: Cost, *, alone: bool = False) -> bool:
         """Whether there may yet be enough for such a call: a call that is out may give something back, or more may be
-        had of caps that are shared with other processes; not where what this one took itself leaves no room for it."""
-        if self.out:
+        had of caps that are shared with other processes. `alone`: what is more than that waits for no call either."""
+        if self.exhausted is not None:
+            return False
+        if self.out and not alone:
             return True
-        return self.pool is not None and self.pool.may_grow and self.short_of(at_most) is None
+        return (self.out > 0 or self.pool is not None) and not self.is_beyond(at_most)
 
     @property
     def filling(self) -> bool:
@@ -267,18 +269,21 @@ class Purse:
 
     @property
     def has_room(self) -> bool:
-        """Whether some call, if not any, may fit; not known of caps that are shared with other processes."""
-        return self.pool is None and not self.is_beyond(LEAST)
+        """Whether some call, if not any, may fit."""
+        return not self.is_beyond(LEAST)
 
     def is_beyond(self, at_most: Cost) -> bool:
-        """Whether such a call can never be paid, whatever the calls that are out give back."""
-        return self.short_of(at_most.minus(self.reserved)) is not None
+        """Whether such a call can never be paid, whatever the calls that are out give back, or other processes."""
+        if self.short_of(at_most.minus(self.reserved)) is not None:
+            return True
+        needed = self.spent.minus(self.earlier).plus(at_most)
+        return self.pool is not None and not self.pool.may_cover(Amounts(*needed))
 
     def exhaustion(self, at_most: Cost, *, account: str, alone: bool = False) -> BudgetExhausted:
         """The error for a call that does not fit although nothing is out; `alone`: another may."""
         cap = self.short_of(at_most) or "calls"
         if self.pool is not None and self.short_of(at_most) is None:
-            return self.pool.exhaustion(Amounts(*at_most))
+            return self.pool.exhaustion(Amounts(*at_most), alone=alone)
         limit: float = getattr(self.budget, cap)
         spent: float = getattr(self.spent, cap)
         unanswered: float = getattr(self.unanswered, cap)
@@ -291,7 +296,7 @@ class Purse:
         if alone:
             left = f"{show(limit - spent)} of the {show(limit)}{unit} of the budget{whose} are left{unsure}"
             facts = f"This request may take up to {show(need)}{unit}, and {left}"
-            advice = ": ask for less (max_tokens), or"
+            advice = ASK_FOR_LESS
         return BudgetExhausted(facts, cap=cap, limit=limit, spent=spent, advice=advice)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from math import inf
 
 from metaspo.cache.sharing import Amounts, CapAsk, Set
-from metaspo.scheduling.errors import BudgetExhausted
+from metaspo.scheduling.errors import ASK_FOR_LESS, KEPT, BudgetExhausted
 
 PARTS = 200  # of a cap: so much is set aside beside what is needed
 RETRY = 0.5  # seconds until a cap that others may give something back to is tried again
@@ -23,7 +23,6 @@ class Pool:
 
     Attributes:
         group: by which the processes know each other.
-        may_grow: whether more can be had, or be given back by others.
         due: when to ask again, or to say that we are still there; infinite if there is no need to.
     """
 
@@ -32,56 +31,60 @@ class Pool:
         "_caps",
         "_holder",
         "_needed",
+        "_reach",
         "_refused",
         "_short",
         "_taken_by_all",
         "_wake",
         "due",
         "group",
-        "may_grow",
     )
 
     def __init__(self, group: str, caps: Amounts) -> None:
         """`caps` are infinite for none."""
         self.group = group
-        self.may_grow = True
         self.due = inf
         self._caps = caps
         self._holder = uuid.uuid4().hex
         self._aside = NONE
         self._needed = NONE  # of all that was taken and is to be taken
+        self._reach = Amounts(inf, inf, inf)  # the most that may ever be set aside, all in all
         self._refused = False  # when it was asked for last
         self._short = False  # of what somebody waits for, who may stand in no line yet
         self._taken_by_all = NONE
         self._wake: Callable[[], None] = _nothing
 
     def __repr__(self) -> str:
-        return f"<Pool {self.group!r} aside={tuple(self._aside)} needed={tuple(self._needed)} may_grow={self.may_grow}>"
+        return f"<Pool {self.group!r} aside={tuple(self._aside)} needed={tuple(self._needed)} of {tuple(self._reach)}>"
 
     @property
     def coming(self) -> bool:
         """Whether what was not covered is asked for, or is to be, and was not refused."""
-        return self._short and self.may_grow and not self._refused
+        return self._short and not self._refused
 
     def driven_by(self, wake: Callable[[], None]) -> None:
         """Who is to be woken when something is wanted."""
         self._wake = wake
 
+    def may_cover(self, needed: Amounts) -> bool:
+        """Whether so much, all in all, is set aside or may yet be."""
+        return all(need <= most + SLACK for need, most in zip(needed, self._reach, strict=True))
+
     def covers(self, needed: Amounts) -> bool:
-        """Whether so much is set aside, all in all; if not, or if little more is, more is wanted."""
+        """Whether so much is set aside, all in all; if not, or if little more is, more is wanted, if it may be had."""
         covered = all(
             need <= aside + SLACK or cap == inf
             for need, aside, cap in zip(needed, self._aside, self._caps, strict=True)
         )
-        if not covered or any(
-            aside - need < cap / PARTS / 2
-            for need, aside, cap in zip(needed, self._aside, self._caps, strict=True)
+        wanted = not covered or any(
+            aside - need < cap / PARTS / 2 and aside < most - SLACK
+            for need, aside, cap, most in zip(needed, self._aside, self._caps, self._reach, strict=True)
             if cap != inf
-        ):
+        )
+        if wanted and self.may_cover(needed):
             self._needed = needed
             self._short = self._short or not covered
-            if self.may_grow:
-                self._wake()
+            self._wake()
         return covered
 
     def ask(
@@ -128,14 +131,16 @@ class Pool:
         elif got.others_hold or out:
             self.due = now + RETRY
         else:
-            self.may_grow = False
+            left = (cap - taken for cap, taken in zip(self._caps, got.taken, strict=True))
+            self._reach = Amounts(*(aside + more for aside, more in zip(self._aside, left, strict=True)))
+            self._refused = self._short = False
 
     def lost(self) -> None:
         """What was asked for, or was to be, is not on its way any more: who needs it asks for it anew."""
         self._short = False
 
-    def exhaustion(self, at_most: Amounts) -> BudgetExhausted:
-        """The error for a call that may take so much, which is not to be had any more."""
+    def exhaustion(self, at_most: Amounts, *, alone: bool = False) -> BudgetExhausted:
+        """The error for a call that may take so much, which is not to be had any more; `alone`: less may be."""
         names = Amounts._fields
         short = (
             name
@@ -148,7 +153,10 @@ class Pool:
             f"The budget of the group {self.group} is used up: {taken:,.6g} of {limit:,.6g} {cap} are spent or set"
             f" aside by all processes and the next call may take {needs:,.6g}"
         )
-        return BudgetExhausted(facts, cap=cap, limit=limit, spent=taken)
+        if alone:
+            left = f"{max(0.0, limit - taken):,.6g} of the {limit:,.6g} {cap} of the group {self.group} are left"
+            facts = f"This request may take up to {needs:,.6g} {cap}, and {left}"
+        return BudgetExhausted(facts, cap=cap, limit=limit, spent=taken, advice=ASK_FOR_LESS if alone else KEPT)
 
 
 def _sum(amounts: Amounts, more: Amounts) -> Amounts:

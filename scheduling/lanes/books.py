@@ -55,9 +55,8 @@ class Books:
         """
         funds = self.fund(account, flight)
         if funds is None:
-            at_most, purse = self.upper_bound(flight), account.purse
-            never = self._many_programs and purse.pool is None and purse.is_beyond(at_most)
-            if account.exhausted is not None or never or not purse.may_pay_later(at_most):
+            at_most = self.upper_bound(flight)
+            if not account.purse.may_pay_later(at_most, alone=self._many_programs):
                 self._exhaust(account, at_most, now)
         return funds
 

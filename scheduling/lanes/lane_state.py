@@ -257,9 +257,9 @@ class LaneState:
         """The account that was to pay for a waiting flight cannot, though nothing is out: another one does, or it
         fails. One that is not exhausted may have room for it."""
         payer, at_most = flight.payer, self.upper_bound(flight)
-        error, alone = payer.exhausted, False
-        if error is None and payer.purse.short_of(at_most) is not None:
-            error, alone = payer.purse.exhaustion(at_most, account=payer.name, alone=True), True
+        error = payer.exhausted
+        if alone := error is None and payer.purse.is_beyond(at_most):
+            error = payer.purse.exhaustion(at_most, account=payer.name, alone=True)
 
         def cannot(waiter: Waiter) -> bool:
             """For good; where requests fail alone also one that is not exhausted: such would take turns for ever."""
