@@ -8,6 +8,7 @@ from metaspo.scheduling.events import (
     EndpointUp,
     Event,
     HeldBack,
+    LaneAnswers,
     LaneGaveUp,
     LimitsLearned,
     Retried,
@@ -30,6 +31,8 @@ def sentence_of(event: Event) -> str:
             return f"calls to the {event.lane} model are held back for {event.wait:.0f} s: {event.reason}"
         case LaneGaveUp():
             return f"nothing more is asked of the {event.lane} model{'' if event.final else ' for now'}: {event.reason}"
+        case LaneAnswers():
+            return f"the {event.lane} model answers again"
         case BudgetReached():
             return f"{event.account or 'an account'} is at its cap: {event.reason}"
         case Retried():

@@ -84,6 +84,11 @@ class LaneGaveUp(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneAnswers(Event):
+    """What the lane had stopped for, not for good, is mended: it answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetReached(Event):
     """An account's cap was reached."""
 

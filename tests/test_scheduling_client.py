@@ -54,6 +54,7 @@ from metaspo.scheduling import (
     is_sampled,
 )
 from metaspo.scheduling.client import FROM_WITHIN, HITS_KEPT
+from metaspo.scheduling.event_words import sentence_of
 from metaspo.scheduling.failures import STATUS, call_failed
 from metaspo.scheduling.lanes.verdicts import FIRST_LASTS
 from metaspo.scheduling.open_files import OURS
@@ -676,19 +677,23 @@ def test_a_trio_program_can_leave_a_call() -> None:
 @pytest.mark.virtual
 async def test_what_only_a_person_can_mend_is_tried_again_soon() -> None:
     """Where many programs ask: whoever topped the account up does not start the server anew. So it is however often it
-    happens, as long as calls are answered between."""
-    used_up: list[bool] = []
+    happens, as long as calls are answered between; that it answers again is told once."""
+    used_up, heard = list[bool](), list[Event]()
     model = Simulated(echo, faults=lambda _request, _sent: CreditExhausted("no credit") if used_up else None)
-    async with Gateway([Lane("m", [model])], store=MemoryStore(), many_programs=True) as gateway:
+    lanes = [Lane("m", [model])]
+    async with Gateway(lanes, store=MemoryStore(), on_event=heard.append, many_programs=True) as gateway:
         for number in range(4):
             used_up.append(True)
             for _ in range(2):
                 with pytest.raises(LaneStopped):
                     await gateway.complete(ask(f"{number}"), lane="m")
-            assert len(model.calls) == 2 * number + 1
+            assert len(model.calls) == 3 * number + 1
             used_up.clear()
             await asyncio.sleep(FIRST_LASTS)
-            assert (await gateway.complete(ask(f"{number}"), lane="m")).text == f"{number}/0"
+            heard.clear()
+            for text in (f"{number}", f"another {number}"):
+                assert (await gateway.complete(ask(text), lane="m")).text == f"{text}/0"
+            assert [sentence_of(event) for event in heard] == ["the m model answers again"]
 
 
 @pytest.mark.virtual

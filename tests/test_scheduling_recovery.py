@@ -145,8 +145,20 @@ def test_a_verdict_lasts_seconds_and_each_that_follows_without_an_answer_twice_a
     in_a_row = [lasts() for _ in range(9)]
     assert in_a_row[:4] == [FIRST_LASTS * 2**k for k in range(4)]
     assert in_a_row[-2:] == [LONGEST_LASTS] * 2
-    verdicts.answered()
+    assert not verdicts.answered("another")
+    assert lasts() == LONGEST_LASTS
+    assert verdicts.answered("m")
+    assert not verdicts.answered("m"), "that is no news"
     assert lasts() == FIRST_LASTS
+
+
+@pytest.mark.parametrize("model", ["m", None])
+def test_a_call_that_was_out_already_proves_nothing_of_a_verdict(model: str | None) -> None:
+    verdicts = Verdicts("lane", final=False)
+    verdicts.add(AccessDenied("no"), 10.0, model=model)
+    assert not verdicts.answered("m")
+    verdicts.clear()
+    assert verdicts.answered("m")
 
 
 def test_calls_that_hang_rest_an_endpoint_that_answers_nothing_while_another_one_does() -> None:

@@ -54,7 +54,8 @@ class Recovery:
     def answered(self, call: Call, now: float) -> None:
         """A call was: its server answers, and its endpoint."""
         self.patience.succeeded()
-        self.verdicts.answered()
+        if self.verdicts.answered(call.flight.request.model):
+            self._emit(events.LaneAnswers(lane=self._lane, at=now))
         self.doubt.answered(call.flight)
         if call.endpoint.succeed(call.flight.key, now):
             self._endpoints.look_next(call.endpoint, now)

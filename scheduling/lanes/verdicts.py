@@ -26,7 +26,7 @@ class Verdicts:
         self.final = final
         self.reopens_at = inf
         self._closed = False
-        self._in_a_row = 0  # that no answer came between
+        self._in_a_row: dict[str | None, int] = {}  # by model (None: any), that no answer of it came between
         self._lane = lane
         self._whole: RunStopped | None = None  # all of it
         self._models: dict[str, LaneStopped] = {}
@@ -56,14 +56,17 @@ class Verdicts:
         else:
             self._models[model] = verdict
         if not self.final:
-            lasts = min(FIRST_LASTS * 2.0 ** min(self._in_a_row, 30), LONGEST_LASTS)
+            before = self._in_a_row.get(model, 0)
+            lasts = min(FIRST_LASTS * 2.0 ** min(before, 30), LONGEST_LASTS)
             self.reopens_at = min(self.reopens_at, now + lasts)
-            self._in_a_row += 1
+            self._in_a_row[model] = before + 1
         return verdict
 
-    def answered(self) -> None:
-        """A call was: what is met next is new."""
-        self._in_a_row = 0
+    def answered(self, model: str) -> bool:
+        """A call was: what is met next is new. Returns whether that is the model's first answer after a verdict."""
+        if not self._in_a_row or self.of(model) is not None:
+            return False
+        return self._in_a_row.pop(model, 0) + self._in_a_row.pop(None, 0) > 0
 
     def close(self, reason: RunStopped) -> None:
         """The gateway is closed: nothing goes any more, whatever was said before."""
