@@ -30,7 +30,7 @@ def usable_path(text: str) -> str:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all, and keep its mode. What is no plain file, as a terminal, is written to, and so
     is one that cannot be replaced: in a folder of others, or mounted by itself. Raises `OSError` that names it."""
-    beside = path.with_name(f".{path.name}.new")
+    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")  # its own: others may write the same file
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             path.write_bytes(content)

@@ -11,14 +11,33 @@ from metaspo.backends.paths import write_whole
 FULL = Path("/dev/full")
 
 
-def test_a_file_is_replaced_whole_or_stays_as_it_was_and_is_named(tmp_path: Path) -> None:
+def test_a_file_is_replaced_whole_or_stays_as_it_was_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "page.html"
     write_whole(path, b"old")
-    (tmp_path / ".page.html.new").mkdir()
-    with pytest.raises(OSError, match=r"page\.html") as caught:
-        write_whole(path, b"new")
+
+    def full(_old: Path, _new: Path) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(OSError, match=r"page\.html") as caught:
+            write_whole(path, b"new")
     assert (path.read_bytes(), caught.value.filename) == (b"old", str(path))
-    (tmp_path / ".page.html.new").rmdir()
+    write_whole(path, b"new")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"page.html": b"new"}
+
+
+def test_two_who_write_the_same_file_at_once_both_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, replace = tmp_path / "page.html", os.replace
+
+    def after_another(old: Path, new: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        write_whole(path, b"another's")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", after_another)
     write_whole(path, b"new")
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"page.html": b"new"}
 
