@@ -88,6 +88,14 @@ def test_openais_api_looks_for_its_usual_variable() -> None:
         make_lane("base", ModelTable(backend="openai", model="gpt-4o-mini"), environment={})
 
 
+def test_a_model_of_a_programs_own_gateway_has_no_endpoints_and_is_asked_nowhere_else() -> None:
+    own = ModelTable(backend="gateway", model="mine")
+    with pytest.raises(ConfigError, match='mine: backend = "gateway" is asked by a program'):
+        make_lane("base", own, environment={})
+    with pytest.raises(ValueError, match="takes no endpoints: the gateway that a program gives"):
+        ModelTable.model_validate({"backend": "gateway", "model": "mine", "endpoints": ["http://127.0.0.1:9/v1"]})
+
+
 def configs(*pairs: tuple[dict[str, Any], dict[str, Any] | None]) -> list[RunConfig]:
     return [make_config({"base": base, "optimizer": optimizer}) for base, optimizer in pairs]
 

@@ -35,10 +35,16 @@ def make_backends(
     progress: Progress | None = None,
     logs: Path | None = None,
 ) -> Sequence[Backend]:
-    """A model's endpoints; nothing is started or sent yet. Raises `ConfigError` for a missing key, or missing GPUs.
+    """A model's endpoints; nothing is started or sent yet. Raises `ConfigError` for a missing key, missing GPUs, or a
+    model that a program's own gateway has.
 
     `logs`: the folder for what a vLLM that is started here says; the user's own if left out.
     """
+    if table.backend == "gateway":
+        raise ConfigError(
+            f'{table.model}: backend = "gateway" is asked by a program that gives metaspo.optimize a gateway; here it '
+            'must be a server: set endpoints, and backend = "openai-compatible"'
+        )
     if table.backend == "vllm":
         return _vllm(table, environment, logs)
     if table.backend == "local":

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, field_serializer, field_validator, model_validator
 
@@ -87,10 +87,18 @@ class EndpointTable(Table):
         return {name: text if variables_in(text) else "(not shown)" for name, text in headers.items()}
 
 
+ASKED_OTHERWISE: Final = {
+    "local": "metaspo starts its server",
+    "vllm": "metaspo starts its server",
+    "gateway": "the gateway that a program gives to metaspo.optimize is asked",
+}
+"""Backends that are not reached at endpoints, and why."""
+
+
 class ModelTable(Table):
     """One model and how to reach it: the `[base]`, `[optimizer]` and `[judge]` tables."""
 
-    backend: Literal["openai-compatible", "openai", "local", "vllm"] = "openai-compatible"
+    backend: Literal["openai-compatible", "openai", "local", "vllm", "gateway"] = "openai-compatible"
     model: str = Field(min_length=1, description="the name the server knows, or a local model's name or path")
     endpoints: tuple[EndpointTable, ...] = Field(
         default=(), description="base URLs, or tables with a url and headers; several are replicas of one model"
@@ -160,9 +168,8 @@ class ModelTable(Table):
     def _endpoints_where_needed(self) -> Self:
         if self.backend == "openai-compatible" and not self.endpoints:
             raise ValueError('needs endpoints, e.g. endpoints = ["http://127.0.0.1:8000/v1"]')
-        if self.backend in ("local", "vllm") and self.endpoints:
-            what = "a local model" if self.backend == "local" else 'backend = "vllm"'
-            raise ValueError(f"{what} takes no endpoints: metaspo starts its server")
+        if self.backend in ASKED_OTHERWISE and self.endpoints:
+            raise ValueError(f'backend = "{self.backend}" takes no endpoints: {ASKED_OTHERWISE[self.backend]}')
         if self.backend != "vllm" and self.vllm != VllmTable():
             raise ValueError('the table vllm says how metaspo starts vLLM: it goes with backend = "vllm"')
         if longer := [each for each in self.endpoints if (each.time_limit or 0) > self.time_limit]:
