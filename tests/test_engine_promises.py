@@ -1,7 +1,9 @@
 """Promises that hold over a whole run: caps over all sessions, refusals, ties, evaluations without an optimizer."""
 
+import sys
 from pathlib import Path
 from random import Random
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from metaspo.engine.journal.events import Rejected
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.selection.objective import mean
 from metaspo.engine.tasks import Integer, TaskError, TaskSpec, load_task
-from metaspo.scheduling import BudgetExhausted
+from metaspo.scheduling import BudgetExhausted, RunStopped
 
 SCORES = st.lists(st.integers(0, 50).map(lambda right: right / 50), min_size=1, max_size=15)
 NEEDLE = "You are careful"
@@ -71,6 +73,23 @@ async def test_a_cap_on_calls_holds_over_all_sessions_of_a_run(tmp_path: Path) -
         assert len(server.asked) <= 70
     await run(server, prepared(tmp_path, {"budget": {"calls": 100_000}}))
     assert len(server.asked) == len(set(server.asked)) > 70
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("module", ["inner", "outer"])
+async def test_a_run_under_which_the_package_changes_stops_with_a_sentence_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    server, what = Server(), prepared(tmp_path, {})
+    with monkeypatch.context() as patch:
+        name = f"metaspo.engine.optimize.{module}"
+        for other in (None, ModuleType(name)):
+            patch.setitem(sys.modules, name, other)
+            with pytest.raises(RunStopped, match=r"installed anew while this run went on .* is kept"):
+                await run(server, what)
+    asked = len(server.asked)
+    await run(server, what)
+    assert len(server.asked) == len(set(server.asked)) > asked > 0
 
 
 async def test_a_candidate_that_met_a_refusal_is_not_scored_to_the_end(tmp_path: Path) -> None:

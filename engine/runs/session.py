@@ -67,7 +67,7 @@ class Session:
         result: RunResult | None = None
         stop: Exception | None = None
         try:
-            with self._heard():
+            with self._heard(), _stopping_at_changes():
                 result = await run(self.context, searched=self._note_search)
         except Exception as error:
             stop = error
@@ -100,6 +100,20 @@ class Session:
             summary = RunSummary.of(result, usage, seconds=seconds, stop=stop, view=self.view)
             write_json(self.directory.summary, summary.as_json())
         return usage, seconds
+
+
+@contextmanager
+def _stopping_at_changes() -> Iterator[None]:
+    """Some modules are imported only when they are needed. Raises `RunStopped` where one of them is another by then."""
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "metaspo":
+            raise
+        raise RunStopped(
+            f"metaspo was installed anew while this run went on ({error}): started again, it goes on with what is "
+            "installed now, and everything paid for is kept"
+        ) from error
 
 
 @asynccontextmanager
