@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 
+from metaspo.backends.counted import counted
 from metaspo.cache.base import Entry, StoreError
 from metaspo.cache.errors import bad_entry
 from metaspo.cache.lru import RecentEntries
@@ -108,7 +109,9 @@ class BatchWriter:
         if self._writes:
             await asyncio.wait([self._start()])
         if self._failure is not None:
-            raise StoreError(f"{len(self._writes)} answers are not kept. {self._failure}") from self._failure
+            raise StoreError(
+                f"{counted(len(self._writes), 'answer is', 'answers are')} not kept. {self._failure}"
+            ) from self._failure
 
     def _start(self) -> asyncio.Task[None]:
         if self._task is None:

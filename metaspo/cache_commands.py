@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from metaspo import tables
 from metaspo.backends import Usage, model_facts
+from metaspo.backends.counted import counted
 from metaspo.cache import (
     PASSWORD,
     CacheCheck,
@@ -108,11 +109,11 @@ def _print_info(contents: CacheInfo, rows: list[tables.Data]) -> None:
         )
     out.print(table)
     out.print(
-        f"{contents.entries:,} entries, {contents.size / 2**20:,.1f} MiB. "
+        f"{counted(contents.entries, 'entry', 'entries')}, {contents.size / 2**20:,.1f} MiB. "
         '"worth" is what asking again would cost, at the prices known for a model.',
     )
     if contents.bad:
-        err.print(f"{contents.bad:,} rows cannot be used: `metaspo cache verify` lists them.")
+        err.print(f"{counted(contents.bad, 'row')} cannot be used: `metaspo cache verify` lists them.")
 
 
 @cache_app.command()
@@ -138,7 +139,7 @@ def _check_data(check: CacheCheck) -> tables.Data:
 
 
 def _print_check(check: CacheCheck) -> None:
-    out.print(f"{check.entries:,} entries are sound.")
+    out.print(f"{counted(check.entries, 'entry is', 'entries are')} sound.")
     for row in check.bad:
         say_error(f"row {row.id!r} (key {row.key[:16] or 'unreadable'}): {row.problem}")
     for finding in check.damage:
@@ -160,8 +161,8 @@ def export_command(
         if target.exists():
             raise ConfigError(f"{target} exists already: name a new file for the snapshot")
         report = export_cache(cache, target)
-    bad = f"; {report.bad:,} rows could not be read" if report.bad else ""
-    out.print(f"Wrote {report.entries:,} entries to {target}{bad}.")
+    bad = f"; {counted(report.bad, 'row')} could not be read" if report.bad else ""
+    out.print(f"Wrote {counted(report.entries, 'entry', 'entries')} to {target}{bad}.")
 
 
 @cache_app.command(name="import", cls=NamedArguments)
@@ -181,7 +182,8 @@ def import_command(
             )
         with closing(_open(location)) as cache:
             report = import_cache(cache, source)
-    out.print(f"Added {report.added:,} entries to {shown_location(location)}; {report.kept:,} were there already.")
+    added, kept = counted(report.added, "entry", "entries"), counted(report.kept, "was", "were")
+    out.print(f"Added {added} to {shown_location(location)}; {kept} there already.")
 
 
 @cache_app.command()
@@ -209,7 +211,7 @@ def prune(
         err.print(stranger)
     done = "Removed" if report.deleted else "Would remove"
     hint = " Add --yes to remove them." if report.entries and not report.deleted else ""
-    out.print(f"{done} {report.entries:,} entries, {report.size / 1024:,.0f} KiB.{hint}")
+    out.print(f"{done} {counted(report.entries, 'entry', 'entries')}, {report.size / 1024:,.0f} KiB.{hint}")
 
 
 def _open(location: str) -> Maintained:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from metaspo import tables
 from metaspo.backends import LimitHints
+from metaspo.backends.counted import counted
 from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_warning
 from metaspo.engine import prepare
 from metaspo.engine.check.report import CheckReport, check_run
@@ -65,7 +66,7 @@ def print_check(console: Console, report: CheckReport) -> None:
             console.print(Text(f"- {line}"), soft_wrap=not console.is_terminal)
     use = report.usage.total if report.usage else None
     if use and not (report.advice or report.faults):
-        spent = f"{use.calls:,} examples asked, {use.hits:,} in the cache already"
+        spent = f"{counted(use.calls, 'example')} asked, {use.hits:,} in the cache already"
         cost = show_dollars(use.dollars, unpriced=use.unpriced)
         console.print(f"\nAll is well. {spent}, {cost}. Next: metaspo plan, metaspo optimize.")
 

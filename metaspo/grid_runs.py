@@ -8,6 +8,7 @@ from typing import NoReturn
 from rich.table import Table as RichTable
 
 from metaspo import tables
+from metaspo.backends.counted import counted
 from metaspo.console import err, exit_stopped, out, say_error, say_warning
 from metaspo.engine import Observer, Prepared
 from metaspo.engine.cluster import check_caps
@@ -55,7 +56,8 @@ def run_study(
         _print_plan(grid, json=json)
         return
     library = pages()  # now: nothing is asked where what comes of it could not be written
-    err.print(f"{len(grid.cells)} runs: {len(grid.methods)} methods, {len(grid.config.seeds)} seeds")
+    methods, seeds = counted(len(grid.methods), "method"), counted(len(grid.config.seeds), "seed")
+    err.print(f"{counted(len(grid.cells), 'run')}: {methods}, {seeds}")
     results = _results(grid, quiet=quiet, lost=lost)
     findings = Findings.of(Study.of(grid, results))
     if json:

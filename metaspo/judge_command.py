@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from metaspo import tables
+from metaspo.backends.counted import counted
 from metaspo.console import err, exit_on_user_error, out, say_warning
 from metaspo.engine import prepare
 from metaspo.engine.check.labelled import RESPONSE, SCORE, JudgeReport, judge_labelled
@@ -81,7 +82,7 @@ def print_judge(console: Console, report: JudgeReport, judge: Judge) -> None:
 
 def _print_agreement(console: Console, report: JudgeReport, agreed: Agreement, judge: Judge) -> None:
     """How often the judge gives the score that people gave, and what that says."""
-    same = f"{agreed.same:.0%} of {agreed.answers} answers"
+    same = f"{agreed.same:.0%} of {counted(agreed.answers, 'answer')}"
     rounded = ", its mean rounded to the scale" if judge.calls > 1 else ""
     tables.say(console, f"Task {report.task}: the judge gives {same} the score that people gave{rounded}.")
     if agreed.kappa is None:

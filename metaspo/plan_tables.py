@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from metaspo.backends.counted import counted
 from metaspo.engine import Plan, RunConfig
 from metaspo.engine.config.plan import AUTO_CONCURRENCY, Pace
 from metaspo.engine.config.presets import CALLS
@@ -112,7 +113,8 @@ def print_scale(out: Console, scales: "Sequence[AtScale]", needs: "Sequence[Need
     base = sum(need.calls.base for need in needs)
     optimizer = sum(need.calls.optimizer for need in needs)
     out.print(
-        f"{base:,} base calls, {optimizer:,} optimizer calls. {_replica(needs[0].config, pace, like)}\n"
+        f"{counted(base, 'base call')}, {counted(optimizer, 'optimizer call')}. "
+        f"{_replica(needs[0].config, pace, like)}\n"
         "Hours at least: what has the most to do works all the time, and limits count the tokens that calls use;\n"
         "at most: limits count all that answers may take, and models and rounds wait for each other.",
     )
@@ -130,7 +132,7 @@ def _replica(config: RunConfig, pace: Pace, like: str) -> str:
     assumed = (
         "by the size of its file and the cores here"
         if backend == "local"
-        else f"{places} answers at once, a second each"
+        else f"{counted(places, 'answer')} at once, a second each"
     )
     return f"{server}: {assumed} ({_origin(pace, like)})."
 
@@ -162,8 +164,8 @@ def endless(config: RunConfig, plan: Plan) -> str:
     if plan.minutes < LONG or config.budget != BudgetTable():
         return ""
     return (
-        f"{config.name} may take {plan.calls.base:,} calls, some {plan.minutes / 1440:,.0f} days by the estimate of "
-        "`metaspo plan`, and [budget] caps nothing"
+        f"{config.name} may take {counted(plan.calls.base, 'call')}, some {plan.minutes / 1440:,.0f} days by the "
+        "estimate of `metaspo plan`, and [budget] caps nothing"
     )
 
 
@@ -175,7 +177,7 @@ def caps_reached(budget: BudgetTable, plans: Sequence[Plan]) -> list[str]:
     tokens = sum(lane.prompt_tokens + lane.completion_tokens for lane in lanes)
     dollars = sum(plan.dollars or 0.0 for plan in plans)
     needs = (
-        ("calls", budget.calls, calls, f"{calls:,} calls"),
+        ("calls", budget.calls, calls, counted(calls, "call")),
         ("tokens", budget.tokens, tokens, f"~{tokens:,} tokens"),
         ("dollars", budget.dollars, dollars, _dollars(dollars)),
     )

@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
+from metaspo.backends.counted import counted
 from metaspo.backends.secrets import without_secrets
 from metaspo.engine import Observer
 from metaspo.engine.journal.address import Address
@@ -203,7 +204,7 @@ class _Live(_Said):
         second = Text(f"  {'' if self.done else SPINNER[int(now * 4) % len(SPINNER)] + ' '}{below}")
         second.append(self._stage, style="dim")
         if self._asked:
-            prompts = f"{self._asked} prompt{'' if self._asked == 1 else 's'}"
+            prompts = f"{counted(self._asked, 'prompt')}"
             second.append(f"; {prompts} being written, {_clock_text(now - self._asked_since)}", style="dim")
         if self._first is not None:
             where = "" if self._asked else " (train examples)"

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from metaspo.backends.counted import counted
 from metaspo.engine import Gain, RunDirectory, RunReport, report_data
 from metaspo.engine.evaluation.task_rows import COLUMNS, SHORT, TaskRow, cost_sentence
 from metaspo.engine.evaluation.test_score import OF_COST, unreadable
@@ -159,7 +160,7 @@ def _print_verdict(out: Console, summary: RunSummary | None, result: Data, *, sh
         say(out, summary.system_search.sentence or "The run ended with the system prompt that it began with.")
     for gain in summary.gains if summary else ():
         if kept_first and gain.role == "target" and gain.before == gain.after:
-            tasks = f"{gain.tasks} unseen target task{'' if gain.tasks == 1 else 's'}"
+            tasks = f"{counted(gain.tasks, 'unseen target task')}"
             say(out, f"Mean over {tasks}: {gain.before:.1%}, as before: nothing that they are asked with has changed.")
         else:
             _print_gain(out, gain, over_tasks=not short)
@@ -197,7 +198,7 @@ def _print_prompt(out: Console, prompt: str, *, lines: int | None = None) -> Non
     if lines is not None and not shown:
         shown = [whole[0][: max(_inside(out) - 1, _inside(out) * (lines - 1))] + "…"]
     left = len(whole) - len(shown)
-    foot = f"{left} more line{'' if left == 1 else 's'}: prompts/system.txt" if left else None
+    foot = f"{counted(left, 'more line')}: prompts/system.txt" if left else None
     text = Text("\n".join(shown))
     panel = Panel(
         text, title="system prompt", title_align="left", subtitle=foot, subtitle_align="left", box=box.ROUNDED
@@ -243,7 +244,7 @@ def _print_state(out: Console, data: Data, summary: RunSummary | None) -> None:
 def _print_session(out: Console, session: Session, *, told: bool, again: str) -> None:
     """A session that has no summary; `told`: an earlier one has; `again`: how to go on after it."""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.since))
-    spent = f"{session.calls:,} calls, {show_dollars(session.dollars, unpriced=session.unpriced)}"
+    spent = f"{counted(session.calls, 'call')}, {show_dollars(session.dollars, unpriced=session.unpriced)}"
     if session.state == "running":
         minutes = (time.time() - session.since) / 60
         text = f"Under way since {since} ({minutes:,.1f} min): {session.stage}; {spent} up to its last scored prompt."

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from metaspo import tables
+from metaspo.backends.counted import counted
 from metaspo.console import err, exit_on_user_error, exit_stopped, out, say_error
 from metaspo.engine import ConfigError, find_run
 from metaspo.engine.safety import SafetyReport, check_safety
@@ -83,6 +84,7 @@ def print_safety(console: Console, report: SafetyReport) -> None:
             )
             tables.say(console, f"  {question}: first {first}, now {now}")
     if report.unanswered:
-        tables.say(console, f"{report.unanswered} rows have no answer under one of the prompts and do not count.")
+        rows = counted(report.unanswered, "row has", "rows have")
+        tables.say(console, f"Not counted: {rows} no answer under one of the prompts.")
     uses = [usage.total for usage in report.usage.values()]
     tables.say(console, f"{calls_and_dollars(*uses)}; --json has every answer")

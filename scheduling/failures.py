@@ -13,6 +13,7 @@ from metaspo.backends import (
     UnknownModel,
     WrongForm,
 )
+from metaspo.backends.counted import counted
 from metaspo.backends.http.errors import FOR_CALLERS
 from metaspo.cache import StoreError
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
@@ -84,7 +85,7 @@ def call_failed(error: BaseException) -> CallFailed:
         cause = error.__cause__
         wait = cause.retry_after if isinstance(cause, TransientError) else None
         wait = _RETRY_AFTER if wait is None else wait
-    again = "" if not wait else f" Try again in {math.ceil(wait):,} seconds."
+    again = "" if not wait else f" Try again in {counted(math.ceil(wait), 'second')}."
     failed = CallFailed(f"{_words(error)}{again}", kind=kind, retry_after=wait)
     failed.__cause__ = error
     return failed

@@ -4,6 +4,7 @@ runs the server can mend, is for its log."""
 import re
 from collections.abc import Collection, Mapping
 
+from metaspo.backends.counted import counted
 from metaspo.scheduling import CallFailed
 from metaspo.scheduling.failures import Kind
 
@@ -32,7 +33,7 @@ def for_client(failed: CallFailed, *, model: str, servers: Collection[str]) -> C
     """The same failure in words for a client that asked for `model`, which these servers have."""
     words = str(failed)
     if is_withheld(failed):
-        again = f" Try again in {failed.retry_after:.0f} seconds." if failed.retry_after else ""
+        again = f" Try again in {counted(round(failed.retry_after), 'second')}." if failed.retry_after else ""
         ours = words.partition(_SERVER_SAYS)[0]  # a server says anything
         told_instead = _TOO_DEAR if failed.kind == "credit" and _LESS in ours else _WITHHELD[failed.kind]
         words = told_instead.format(model=model) + again

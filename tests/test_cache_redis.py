@@ -359,7 +359,7 @@ async def test_trouble_that_is_known_is_waited_for_once(own_server: RealRedis) -
         assert refused() == RETRIES + 1
         with pytest.raises(StoreError, match="no room left"):
             await store.put(make_key(1), make_entry())
-        with pytest.raises(StoreError, match="1 answers are not kept"):
+        with pytest.raises(StoreError, match="1 answer is not kept"):
             await store.aclose()
         assert refused() == RETRIES + 1 + 2 + 2
 
@@ -371,7 +371,7 @@ async def test_what_is_lost_in_the_end_is_told(own_server: RealRedis) -> None:
     own_server.kill()
     with pytest.raises(StoreError):
         await store.put(make_key(1), make_entry())
-    with pytest.raises(StoreError, match="1 answers are not kept"):
+    with pytest.raises(StoreError, match="1 answer is not kept"):
         await store.aclose()
     await store.aclose()
 

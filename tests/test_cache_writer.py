@@ -104,7 +104,7 @@ async def test_what_failed_is_told_kept_here_and_written_with_the_next() -> None
     assert table.writer.unwritten() == {}
     table.trouble = StoreError("It is full.")
     await table.writer.put_many(entries(4))
-    with pytest.raises(StoreError, match=r"^1 answers are not kept\. It is full\.$"):
+    with pytest.raises(StoreError, match=r"^1 answer is not kept\. It is full\.$"):
         await table.writer.aclose()
     table.trouble = None
     await table.writer.aclose()

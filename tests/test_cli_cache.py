@@ -103,7 +103,7 @@ def test_verify_tells_programs_what_is_wrong(folder: Path) -> None:
 
 def test_bad_rows_are_removed_and_nothing_else(folder: Path) -> None:
     spoil(make_key("b"))
-    assert "Removed 1 entries" in here("cache", "prune", "--bad", "--yes").out
+    assert "Removed 1 entry" in here("cache", "prune", "--bad", "--yes").out
     assert kept(CACHE) == {"one", "three"}
     assert here("cache", "verify").code == 0
 

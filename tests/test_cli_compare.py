@@ -602,7 +602,7 @@ def test_overlap_and_repeated_questions_are_told_by_every_command_and_by_the_api
     test = (project / "a.test.jsonl").read_text(encoding="utf-8").splitlines()
     (project / "a.test.jsonl").write_text("\n".join([*test, test[0], train[0]]) + "\n", encoding="utf-8")
     (project / "one.toml").write_text('config = "run.toml"\nmethods = ["default"]\nseeds = [1, 2]\n', encoding="utf-8")
-    said = ("task a: 1 test questions stand there before", "task a: 1 test questions are train questions too")
+    said = ("task a: 1 test question stands there before", "task a: 1 test question is a train question too")
     for command in (
         ("plan", "run.toml"),
         ("optimize", "run.toml", "--quiet"),

@@ -144,7 +144,7 @@ def test_a_grader_that_makes_more_calls_than_it_may_stops_the_run() -> None:
         await call(f"{example.question}: yes")
         return float((await call(f"{example.question}: no")).text)
 
-    with pytest.raises(TaskError, match=r"makes more than 1 calls for one example: raise the task's metric\.max_calls"):
+    with pytest.raises(TaskError, match=r"makes more than 1 call for one example: raise the task's metric\.max_calls"):
         runs_of(greedy).session()
 
 

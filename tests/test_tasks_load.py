@@ -288,7 +288,7 @@ def test_a_bad_row_is_left_out_and_told_where_that_is_asked_for_and_else_a_fault
     assert [example.where for example in task.train] == ["train.jsonl:1", "train.jsonl:3"]
     (told,) = (notice for notice in notices if notice.kind == "bad-rows")
     assert told.count == 1
-    assert told.message.startswith("1 train rows cannot be used and are left out; the first: " + says)
+    assert told.message.startswith("1 train row left out, which cannot be used; the first: " + says)
 
 
 def test_a_file_of_bad_rows_alone_is_a_fault(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from metaspo.backends import Message
+from metaspo.backends.counted import counted
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.test_score import Stage
 from metaspo.engine.prompts import render
@@ -77,8 +78,8 @@ class AttentionReport:
         return (
             f"While it answers, the model gives {_shown(self.before)} of its attention to the first system prompt and "
             f"{_shown(self.after)} to the optimized one: {change:+z.1f} points (95% interval {low:+z.1f} to "
-            f"{high:+z.1f}; {self.examples} examples of {len(self.tasks)} tasks). Of the tokens they are "
-            f"{self.lengths['before']:.0%} and {self.lengths['after']:.0%}."
+            f"{high:+z.1f}; {counted(self.examples, 'example')} of {counted(len(self.tasks), 'task')}). Of the "
+            f"tokens they are {self.lengths['before']:.0%} and {self.lengths['after']:.0%}."
         )
 
     def layers(self, stage: Stage) -> list[float]:

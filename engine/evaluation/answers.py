@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from metaspo.backends.counted import counted
 from metaspo.engine.evaluation.scorecard import Outcome, Status
 from metaspo.engine.tasks.base import Example, Task
 
@@ -106,7 +107,7 @@ class TaskAnswers:
     def sentence(self) -> str:
         """How many went which way."""
         counts = [f"{number} {change}" for change in ORDER if (number := self.count(change))]
-        return f"{', '.join(counts)} of {len(self.examples)} {self.split} examples"
+        return f"{', '.join(counts)} of {counted(len(self.examples), f'{self.split} example')}"
 
     def confusion(self, stage: Literal["before", "after"]) -> dict[str, dict[str, int]]:
         """How often each label was read where which was right: right -> read -> times; {} where there are no labels."""

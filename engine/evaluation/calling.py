@@ -12,6 +12,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from metaspo.backends import Completion, Message, Request, RequestRejected, Usage, read_message
+from metaspo.backends.counted import counted
 from metaspo.engine.config.models import Model
 from metaspo.engine.evaluation.call_options import with_options
 from metaspo.engine.prompts import Roles, merged
@@ -155,7 +156,7 @@ class CodeRun:
         try:
             if self._asked > code.max_calls:
                 raise ProgramError(
-                    f"{code.what} {code.name!r} makes more than {code.max_calls} calls for one example: "
+                    f"{code.what} {code.name!r} makes more than {counted(code.max_calls, 'call')} for one example: "
                     f"raise the task's {code.key}"
                 )
             if asking.priority is None:

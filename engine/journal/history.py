@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from metaspo.backends.counted import counted
 from metaspo.engine.journal.address import Address
 from metaspo.engine.journal.events import (
     Barrier,
@@ -240,11 +241,12 @@ def why_rejected(event: Rejected) -> str:
         return f"could not be selected: {event.invalid}"
     if event.guard is not None and event.reach is not None and event.floor is not None:
         fell = f"{event.reach:.1%} at most on guard '{event.guard}', where {event.floor:.1%} is wanted"
-        return f"{fell}; {event.unasked} examples were not asked"
+        return f"{fell}; {counted(event.unasked, 'example was', 'examples were')} not asked"
+    more = counted(event.unasked, "more was", "more were")
     if event.raced is not None:
-        return f"unlikely to win after {event.rows} examples; {event.unasked} more were not asked"
+        return f"unlikely to win after {counted(event.rows or 0, 'example')}; {more} not asked"
     if event.gate is not None:
         parent = "" if event.parent is None else f", its parent {event.parent:.1%}"
-        return f"did not pass the gate ({event.gate:.1%} on its rows{parent}); {event.unasked} more were not asked"
+        return f"did not pass the gate ({event.gate:.1%} on its rows{parent}); {more} not asked"
     reach = "" if event.bound is None else f"could not get above {event.bound:.1%} any more; "
-    return f"{reach}{event.unasked} examples were not asked"
+    return f"{reach}{counted(event.unasked, 'example was', 'examples were')} not asked"

@@ -7,6 +7,7 @@ than those before it, which holds where the prompts get better and proposals do 
 
 from collections.abc import Sequence
 
+from metaspo.backends.counted import counted
 from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.optimize.state import RunState
@@ -46,12 +47,13 @@ class EarlyStop:
 
     def _going_on(self, iteration: int, left: int | None) -> str:
         if left is not None:
-            return f"{left:,} more base calls"
+            return f"{counted(left, 'more base call')}"
         whole = count_calls(self._config, self._tasks)
         done = count_calls(self._config.model_copy(update={"iterations": iteration}), self._tasks)
         optimizer = whole.optimizer - done.optimizer
-        asked = f" and {optimizer:,} calls of the optimizer model" if optimizer else ""
-        return f"{whole.inner + whole.outer - done.inner - done.outer:,} more base calls{asked}"
+        asked = f" and {counted(optimizer, 'call')} of the optimizer model" if optimizer else ""
+        base = whole.inner + whole.outer - done.inner - done.outer
+        return f"{counted(base, 'more base call')}{asked}"
 
 
 def odds(idle: int) -> float:

@@ -8,6 +8,7 @@ import orjson
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
+from metaspo.backends.counted import counted
 from metaspo.backends.paths import write_whole
 from metaspo.engine.config.schema import ROLES
 from metaspo.engine.errors import RunDirectoryError
@@ -87,8 +88,9 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
         f"Run {run.name}",
         lead=(
             f"{finished_at(run):%Y-%m-%d}, {models}, seed {result.seed}. {'At least ' if whole.at_least else ''}"
-            f"{whole.calls:,} calls, {show_dollars(whole.dollars, unpriced=whole.unpriced)}, {whole.seconds:,.0f} s; "
-            f"{last.calls:,} of the calls up to the last selection, the rest on the test splits."
+            f"{counted(whole.calls, 'call')}, {show_dollars(whole.dollars, unpriced=whole.unpriced)}, "
+            f"{whole.seconds:,.0f} s; {last.calls:,} of the calls up to the last selection, the rest on the test "
+            "splits."
         ),
         verdicts=_verdicts(result, data),
         sections=[section for section in sections if section is not None],

@@ -1,5 +1,6 @@
 """How fast the base model's servers were in a run, as a plan takes it."""
 
+from metaspo.backends.counted import counted
 from metaspo.engine.config.plan import OPTIMIZER_SECONDS, Pace
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.runs.directory import RunDirectory
@@ -23,7 +24,7 @@ def measured_pace(run: RunDirectory) -> Pace:
     calls, seconds = use.calls, summary.seconds if summary else 0.0
     if calls < FEWEST or not use.completion_tokens or not seconds:
         raise ConfigError(
-            f"{run.name}: {calls} calls of its base model were answered in its last session, in {seconds:.1f} s, and a "
+            f"{run.name}: its last session had {counted(calls, 'answer')} of its base model in {seconds:.1f} s, and a "
             f"speed wants {FEWEST} and their time: name a run that made some"
         )
     busy = max(seconds - lane.get("idle_seconds", 0.0), 1e-3)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from metaspo.backends.counted import counted
 from metaspo.engine.evaluation.test_score import ScoreRow
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.proposals import Proposals
@@ -91,7 +92,7 @@ class RunSummary:
             return ""
         who = "All sessions together: at least" if spent.at_least else f"All {spent.sessions} sessions together:"
         dollars = show_dollars(spent.dollars, unpriced=spent.unpriced)
-        calls = f"{spent.calls:,} calls"
+        calls = counted(spent.calls, "call")
         if spent.set_aside:
             calls += f" (a budget counts up to {spent.set_aside:,} more, whose answers nobody saw)"
         more = " (lines of the journal are damaged or missing)" if spent.at_least else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Literal
 
+from metaspo.backends.counted import counted
 from metaspo.engine.statistics.crossed import Crossed, Part, Units, crossed
 from metaspo.engine.statistics.grades import Grade, SplitGrades, Values, values_of
 from metaspo.engine.statistics.interval import TAIL, Interval
@@ -72,8 +73,8 @@ class Comparison:
         seeds = f" and {self.seeds} seeds" if self.seeds > 1 else ""
         caution = " This is of the prompts that this one seed found; other seeds may find others." * self.one_run
         return (
-            f"{claim} ({100 * self.difference:+z.1f} points on {self.examples} shared examples{seeds}, 95% interval "
-            f"{100 * self.interval.low:+z.1f} to {100 * self.interval.high:+z.1f}, "
+            f"{claim} ({100 * self.difference:+z.1f} points on {counted(self.examples, 'shared example')}{seeds}, "
+            f"95% interval {100 * self.interval.low:+z.1f} to {100 * self.interval.high:+z.1f}, "
             f"p = {self.p_adjusted:.2g}{corrected}).{caution}"
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import orjson
 
 from metaspo.backends import json_text
+from metaspo.backends.counted import counted
 from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Metric, Task
 from metaspo.engine.tasks.errors import TaskError
@@ -63,7 +64,7 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify, reader: Rea
     program = _program(spec, base_dir)
     for split, bad in rows.bad.items():
         if bad:
-            message = f"{len(bad)} {split} rows cannot be used and are left out; the first: {bad[0]}"
+            message = f"{counted(len(bad), f'{split} row')} left out, which cannot be used; the first: {bad[0]}"
             notify(Notice(task=spec.name, kind="bad-rows", count=len(bad), message=message))
     train = sampled(spec, "train", rows.train, seed, notify)
     test = sampled(spec, "test", rows.test, seed, notify)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from metaspo.backends.counted import counted
 from metaspo.engine.tasks.base import Example
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.spec import SampleOrder, TaskSpec
@@ -45,10 +46,11 @@ def sampled(
     if left_out := len(examples) - len(short):
         if not short:
             raise TaskError(f"max_question_chars: every question of {split} is longer than {limit}; raise it")
-        message = f"{left_out} of {len(examples)} {split} questions are longer than {limit} characters and left out"
+        one, many = (f"of {len(examples)} {split} questions {be} longer" for be in ("is", "are"))
+        message = f"{counted(left_out, one, many)} than {limit} characters and left out"
         notify(Notice(task=spec.name, kind="too-long", count=left_out, message=message))
     if short and size is not None and f"{split}_size" in spec.model_fields_set and len(short) < size:
-        message = f"{split}_size asks for {size} examples, there are {len(short)}"
+        message = f"{split}_size asks for {counted(size, 'example')}, and has {len(short)}"
         notify(Notice(task=spec.name, kind="fewer-than-asked", count=size - len(short), message=message))
     drawn = draw(short, size, order=spec.sample, key=f"{seed}/{spec.name}/{split}")
     return tuple(_with_images(short[index]) for index in drawn)
@@ -81,8 +83,8 @@ def notice_repeats(spec: TaskSpec, split: Split, examples: Sequence[Example], no
     if repeats:
         first = repeats[0]
         message = (
-            f"{len(repeats)} {split} questions stand there before, and each line counts; "
-            f"the first is {first.where}, equal to {seen[first.content.strip()]}"
+            f"{counted(len(repeats), f'{split} question stands', f'{split} questions stand')} there before, and each "
+            f"line counts; the first is {first.where}, equal to {seen[first.content.strip()]}"
         )
         notify(Notice(task=spec.name, kind="repeated", count=len(repeats), message=message))
 
@@ -93,8 +95,9 @@ def notice_overlap(spec: TaskSpec, train: Sequence[Example], test: Sequence[Exam
     shared = [example for example in test if example.content.strip() in seen]
     if shared:
         first = shared[0]
+        repeats = counted(len(shared), "test question is a train question", "test questions are train questions")
         message = (
-            f"{len(shared)} test questions are train questions too, so the test score flatters; "
+            f"{repeats} too, so the test score flatters; "
             f"the first is {first.where}, equal to {seen[first.content.strip()]}"
         )
         notify(Notice(task=spec.name, kind="in-both-splits", count=len(shared), message=message))

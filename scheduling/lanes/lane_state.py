@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from math import inf
 
 from metaspo.backends import Backend, Completion, Reply, Usage
+from metaspo.backends.counted import counted
 from metaspo.cache import StoreError
 from metaspo.scheduling.budget.account import Account, Funds
 from metaspo.scheduling.budget.budget import Cost
@@ -147,7 +148,7 @@ class LaneState:
         patience = self._recovery.patience
         for suspect in self.doubt.ask_anew(now):
             attempts = suspect.retries.attempts
-            self._around.flights.fail(suspect, patience.unavailable(f"a request failed {attempts} times"))
+            self._around.flights.fail(suspect, patience.unavailable(f"a request failed {counted(attempts, 'time')}"))
         if now >= patience.deadline and self._waiting and not self._calls:
             self.unanswered.give_up(patience.ended(now), now)  # calls that are out may still succeed
         if now >= self._endpoints.look_at and self._has_work():

@@ -3,6 +3,7 @@
 from math import inf
 
 from metaspo.backends import BackendError, TransientError
+from metaspo.backends.counted import counted
 from metaspo.scheduling.errors import Unavailable
 from metaspo.scheduling.retry import NotHere, Retries
 from metaspo.scheduling.settings import LaneSettings
@@ -90,5 +91,5 @@ def describe(error: BaseException) -> str:
 def duration(seconds: float) -> str:
     """A time for people."""
     if seconds < 120:
-        return f"{seconds:.0f} seconds"
+        return counted(round(seconds), "second")
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

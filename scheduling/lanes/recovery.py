@@ -9,6 +9,7 @@ from math import inf
 
 from metaspo.backends import BackendError, FatalError, TransientError, UnknownModel, Unreachable, WrongForm
 from metaspo.backends.alike import told_once
+from metaspo.backends.counted import counted
 from metaspo.scheduling import events, retry
 from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.lanes.doubt import Doubt, given_up
@@ -205,14 +206,14 @@ class Recovery:
         answers, or this is the proof itself."""
         flight = call.flight
         since = call.sent if past.tried_at is None else past.tried_at
-        flight.verdict = f"no answer in {flight.retries.attempts} tries (last: {describe(error)})"
+        flight.verdict = f"no answer in {counted(flight.retries.attempts, 'try', 'tries')} (last: {describe(error)})"
         if not flight.waiters:
             return UNWANTED
         if call.endpoint.answers_since(since) and not self.doubt.is_proof(flight):
             return given_up(flight)
         if self.doubt.ask_witness(flight, now):
             return inf
-        return self.patience.unavailable(f"a request failed {flight.retries.attempts} times")
+        return self.patience.unavailable(f"a request failed {counted(flight.retries.attempts, 'time')}")
 
     def rest(self, endpoint: Endpoint, error: BackendError, now: float) -> None:
         """Send nothing to an endpoint until it answers a probe."""
