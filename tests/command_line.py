@@ -52,10 +52,10 @@ def here(*args: str) -> Ended:
     return _checked(Ended(result.exit_code, result.stdout, result.stderr))
 
 
-def start(*args: str, folder: Path, environment: dict[str, str] | None = None) -> Process:
-    """Start a command in a process of its own."""
+def start(*args: str, folder: Path, environment: dict[str, str] | None = None, stdout: Path | None = None) -> Process:
+    """Start a command in a process of its own, which may print into a file."""
     inherited = {name: value for name, value in os.environ.items() if "KEY" not in name}
-    return warm.start(list(args), folder=folder, environment={**inherited, **(environment or {})})
+    return warm.start(list(args), folder=folder, environment={**inherited, **(environment or {})}, stdout=stdout)
 
 
 def end(process: Process | subprocess.Popen[str]) -> Ended:

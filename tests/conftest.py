@@ -98,7 +98,7 @@ ALONE = (
 gc.disable()  # until all tests are collected: nothing of that is garbage
 
 # The default tests try the same each time, so that what fails fails everywhere; `make test-slow` looks for more.
-settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=30)
 settings.register_profile("random", deadline=None, max_examples=100)
 settings.load_profile("fixed")
 

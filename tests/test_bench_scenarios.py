@@ -60,7 +60,7 @@ from metaspo.engine import ConfigError, count_calls
 from metaspo.scheduling import Gateway
 from metaspo.scheduling.gateway import BATCH_WINDOW
 
-SMALL = Size(tasks=2, train=16, test=10, iterations=2, inner=2, keep=2, outer=3)
+SMALL = Size(tasks=2, train=10, test=6, iterations=2, inner=2, keep=2, outer=2)
 SERVER = VLLMModel(max_num_seqs=8, kv_blocks=2000)
 
 

@@ -52,15 +52,13 @@ def archive(name: str, content: bytes = b"") -> bytes:
     return packed.getvalue()
 
 
-def test_a_part_is_run_and_the_folder_of_its_run_comes_back(part: Part, back: RunDirectory) -> None:
+def test_a_part_is_run_the_folder_of_its_run_comes_back_and_sessions_of_before_stay_in_the_journal(
+    part: Part, back: RunDirectory
+) -> None:
     outcome = run_part(part)
     assert (outcome.status, outcome.said) == (0, "")
     unpack(outcome, back)
     assert here("show", str(back.path), "--json").data["result"]["system_prompt"]
-
-
-def test_the_sessions_of_before_stay_in_the_journal(part: Part, back: RunDirectory) -> None:
-    unpack(run_part(part), back)
     calls = RunView.of(StoredJournal(back.journal)).spent.calls
     (Path(part.runs) / part.run / "journal.jsonl").unlink()  # another node: its journal begins with its own session
     unpack(run_part(part), back)

@@ -38,7 +38,7 @@ from metaspo.bench.known_truth.world import (  # noqa: E402
 )
 from metaspo.bench.known_truth.writer import Writer  # noqa: E402
 
-SEEDS = range(5)
+SEEDS = range(3)
 CASES = [
     (name, level)
     for name in sorted(OUTER)
@@ -211,4 +211,4 @@ def test_the_study_prints_its_tables() -> None:
 
 def _both_loops(early_rejection: bool) -> Outcome:
     job = Job(world=World(1), changes={"iterations": 2})
-    return measure(replace(job, changes={**job.changes, "early_rejection": early_rejection}), train=12, test=8)
+    return measure(replace(job, changes={**job.changes, "early_rejection": early_rejection}), train=8, test=4)

@@ -76,9 +76,12 @@ class Process:
         return self.returncode
 
 
-def start(arguments: list[str], *, folder: Path, environment: Mapping[str, str]) -> Process:
-    """Start a command in a folder."""
+def start(arguments: list[str], *, folder: Path, environment: Mapping[str, str], stdout: Path | None = None) -> Process:
+    """Start a command in a folder; what it prints goes to `stdout`, where that is given."""
     (out, out_end), (err, err_end), (status, status_end) = os.pipe(), os.pipe(), os.pipe()
+    if stdout is not None:
+        os.close(out_end)
+        out_end = os.open(stdout, os.O_WRONLY)
     ends = [out_end, err_end, status_end]
     order = {"arguments": arguments, "folder": str(folder.absolute()), "environment": dict(environment)}
     socket.send_fds(_waiting(), [json.dumps(order).encode()], ends)

@@ -4,10 +4,11 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
@@ -137,11 +138,7 @@ def with_code(sentence: str) -> Markup:
 
 def render_page(title: str, *, lead: str, verdicts: Sequence[str], sections: Sequence[Section]) -> str:
     """The page as HTML."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["with_code"] = with_code
-    environment.filters["base64"] = _base64
-    template = environment.from_string(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
-    return template.render(
+    return _template().render(
         script=COPY,
         digest=_base64(hashlib.sha256(COPY.encode()).digest()),
         read_as=read_as,
@@ -151,6 +148,14 @@ def render_page(title: str, *, lead: str, verdicts: Sequence[str], sections: Seq
         sections=sections,
         version=version("metaspo"),
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["with_code"] = with_code
+    environment.filters["base64"] = _base64
+    return environment.from_string(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
 
 
 def _base64(content: bytes) -> str:
