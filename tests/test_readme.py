@@ -71,7 +71,7 @@ def test_optimize_and_evaluate_from_python_as_shown(tmp_path: Path) -> None:
     assert "('transport', 0.3333333333333333)" in printed
 
 
-def test_the_gateway_on_its_own_as_shown(tmp_path: Path) -> None:
+def test_a_program_of_its_own_asks_through_the_engine_as_shown(tmp_path: Path) -> None:
     with ChatServer(lambda request: "4" if "2 + 2" in request.messages[-1].content else "8") as server:
         code = blocks("python")[1].replace(SHOWN, server.url)
         first = run_script(code, tmp_path)
