@@ -189,7 +189,7 @@ def test_a_spoilt_run_directory(project: Path) -> None:
     for text in ("{half", '{"all_sessions": [1]}', '{"all_sessions": {"sessions": "many"}}'):
         (spoilt / "summary.json").write_text(text, encoding="utf-8")
         for command in (["show", "old"], ["show", "old", "--json"]):
-            mistake(here(*command), "summary.json")
+            mistake(here(*command), "summary.json: cannot be read: ", "started again, writes it anew")
         for command in (["runs"], ["runs", "--json"]):
             listed = here(*command)
             assert (listed.code, "summary.json" in listed.out) == (0, True), "it hides no other"

@@ -231,6 +231,17 @@ async def test_a_journal_that_tells_nothing_is_named(tmp_path: Path) -> None:
             run_page(run)
 
 
+@pytest.mark.parametrize("damaged", ["{half", "[]", '{"system_prompt": 3}'])
+def test_a_result_that_is_damaged_is_told_in_a_line_with_what_mends_it(tmp_path: Path, damaged: str) -> None:
+    run = RunDirectory(tmp_path)
+    run.result.write_text(damaged, encoding="utf-8")
+    with pytest.raises(
+        RunDirectoryError, match=r"result\.json: cannot be read: [^\n]+ started again, writes it anew"
+    ) as told:
+        run_page(run)
+    assert "\n" not in str(told.value)
+
+
 @pytest.mark.usefixtures("undrawn")
 async def test_a_page_is_made_of_a_run_whose_tasks_left_their_user_prompt_out(tmp_path: Path) -> None:
     """What they started from stands in the result; a result of an earlier version does not say it."""

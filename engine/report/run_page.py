@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 from matplotlib.figure import Figure
-from pydantic import TypeAdapter
 
 from metaspo.backends.counted import counted
 from metaspo.backends.paths import write_whole
@@ -36,20 +35,31 @@ from metaspo.engine.runs.answers import RunAnswers
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.going_on import going_on
 from metaspo.engine.runs.listing import weights_of
-from metaspo.engine.runs.stored import Data, finished_at, read_json, rows_of, run_data, safety_sentences, summary_of
+from metaspo.engine.runs.records import read_as
+from metaspo.engine.runs.stored import (
+    Data,
+    finished_at,
+    read_json,
+    read_table,
+    rows_of,
+    run_data,
+    safety_sentences,
+    summary_of,
+    unreadable,
+)
 from metaspo.engine.runs.summary import USE_COLUMNS
 
 
 def load_result(run: RunDirectory) -> RunResult:
     """A finished run's result. Raises `RunDirectoryError` for one that has not finished, or whose file is damaged."""
-    try:
-        return TypeAdapter(RunResult).validate_json(run.result.read_bytes())
-    except FileNotFoundError:
+    if not run.result.is_file():
         command, hindered = going_on(run)
         how = hindered or f"`{command or 'metaspo optimize CONFIG'}` goes on with it"
-        raise RunDirectoryError(f"{run.path}: the run has not finished; {how}") from None
+        raise RunDirectoryError(f"{run.path}: the run has not finished; {how}")
+    try:
+        return read_as(RunResult, read_table(run.result))
     except ValueError as error:
-        raise RunDirectoryError(f"{run.result}: cannot be read as a result: {error}") from None
+        raise unreadable(run.result, error) from None
 
 
 def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
@@ -67,10 +77,7 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
     view = RunView.of(StoredJournal(run.journal), texts=True)
     history, whole = view.history, view.all_sessions
     if not (points := history.points(weights_of(config))):
-        raise RunDirectoryError(
-            f"{run.journal}: cannot be read: it tells nothing of this run; the same run, started again, writes it anew "
-            "from the cache"
-        )
+        raise unreadable(run.journal, "it tells nothing of this run")
     last = points[-1]
     proposals = history.proposals(first)
     sections = [

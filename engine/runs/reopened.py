@@ -6,13 +6,13 @@ from pathlib import Path
 
 from metaspo.engine.config.load import parse_config
 from metaspo.engine.config.schema import RunConfig
-from metaspo.engine.errors import ConfigError, RunDirectoryError
+from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.test_score import Stage
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.runs.stored import read_result, read_table
+from metaspo.engine.runs.stored import read_result, read_table, unreadable
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.load import load_tasks
@@ -86,7 +86,7 @@ def _origin(run: RunDirectory) -> tuple[RunConfig, Path, Path]:
     origin = read_table(run.origin) if run.origin.is_file() else {}
     folders = [origin.get("folder", ""), origin.get("data", "")]
     if not all(isinstance(folder, str) for folder in folders):
-        raise RunDirectoryError(f"{run.origin}: cannot be read: its folders are no texts")
+        raise unreadable(run.origin, "its folders are no texts")
     return read_config(run), Path(folders[0]), Path(folders[1])
 
 

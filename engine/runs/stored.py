@@ -102,10 +102,17 @@ def read_table(path: Path) -> Data:
     try:
         data: Data = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
-        raise RunDirectoryError(f"{path}: cannot be read: {error}") from error
+        raise unreadable(path, error) from error
     if not isinstance(data, dict):
-        raise RunDirectoryError(f"{path}: cannot be read: it holds no table")
+        raise unreadable(path, "it holds no table")
     return data
+
+
+def unreadable(path: Path, why: object) -> RunDirectoryError:
+    """The error for a file of a run's that is damaged, and what mends it."""
+    return RunDirectoryError(
+        f"{path}: cannot be read: {why}; the same run, started again, writes it anew from the cache"
+    )
 
 
 def _check(data: Data, kind: type, path: Path) -> None:
@@ -113,7 +120,7 @@ def _check(data: Data, kind: type, path: Path) -> None:
     try:
         read_as(kind, data)
     except ValueError as error:
-        raise RunDirectoryError(f"{path}: cannot be read: {error}") from None
+        raise unreadable(path, error) from None
 
 
 def finished_at(run: RunDirectory) -> datetime:
@@ -153,7 +160,7 @@ def summary_of(data: Data) -> RunSummary | None:
     try:
         return RunSummary.read(data["summary"]) if data["summary"] else None
     except ValueError as error:
-        raise RunDirectoryError(f"{data['directory']}: summary.json cannot be read: {error}") from None
+        raise unreadable(Path(data["directory"]) / "summary.json", error) from None
 
 
 def called(data: Data) -> str:
