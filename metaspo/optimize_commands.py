@@ -58,7 +58,7 @@ def demo(
         str, typer.Option(metavar="MODEL", help="qwen2.5-coder-0.5b, smollm2, a GGUF file's path, or owner/repo:file.")
     ] = "qwen2.5-coder-0.5b",
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")] = 42,
-    small: Annotated[bool, typer.Option("--small", help="A small part of the work, in about two minutes.")] = False,
+    small: Annotated[bool, typer.Option("--small", help="A small part of the work, in two to four minutes.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
