@@ -105,6 +105,8 @@ class _JumpingSelector(selectors.DefaultSelector):
         self.own_descriptors = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout == 0 and len(self.get_map()) == self.own_descriptors:
+            return []  # what wakes the loop from threads has nothing to wake
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
