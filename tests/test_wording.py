@@ -34,6 +34,11 @@ def outer_of(name: str, **wording: object) -> RunConfig:
     return make_config({"iterations": 1, "outer": {**table, "strategy": name, **wording}, "inner": {"candidates": 0}})
 
 
+def count_words(text: str) -> int:
+    """A tokenizer of its kind."""
+    return len(text.split())
+
+
 @cache
 def finished(name: str) -> Runs:
     """A run of a strategy whose prompts keep to nothing, which several laws look at."""
@@ -70,12 +75,16 @@ def test_no_example_is_asked_under_a_system_prompt_without_the_words_that_must_s
 
 
 @pytest.mark.parametrize("name", whole_but_own([*OUTER, "metaspo", "embedded"]))
-def test_no_example_is_asked_under_a_system_prompt_with_words_that_must_not_stand_in_it(name: str) -> None:
+def test_no_example_is_asked_under_a_system_prompt_with_words_that_must_not_stand_in_it_or_more_tokens_than_may_be(
+    name: str,
+) -> None:
     free = finished(name)
-    word = new_words(free)[0]
-    bound = Runs(outer_of(name, must_not_contain=[word]), TASKS, World(5), timing=1, width=4)
+    word, most = new_words(free)[0], max(map(count_words, system_prompts(free))) - 1
+    outer = outer_of(name, must_not_contain=[word], max_prompt_tokens=most)
+    bound = Runs(outer, TASKS, World(5), timing=1, width=4, count_tokens=count_words)
     assert bound.session() is not None
     assert not any(stand_in(prompt, word) for prompt in system_prompts(bound))
+    assert all(count_words(prompt) <= most for prompt in system_prompts(bound) - {DEFAULT_SYSTEM_PROMPT})
 
 
 def test_whoever_writes_system_prompts_is_told_what_they_must_keep_to_and_nobody_else_is() -> None:
@@ -150,21 +159,6 @@ def test_a_first_system_prompt_may_be_longer_than_those_that_are_looked_for() ->
 def test_runs_of_different_wordings_are_different_runs() -> None:
     wordings: list[dict[str, object]] = [{}, {"must_contain": ["helpful"]}, {"must_not_contain": ["rude"]}]
     assert len({fingerprint(make_config({"outer": wording}), TASKS) for wording in wordings}) == 3
-
-
-def count_words(text: str) -> int:
-    """A tokenizer of its kind."""
-    return len(text.split())
-
-
-@pytest.mark.parametrize("name", whole_but_own([*OUTER, "metaspo", "embedded"]))
-def test_no_example_is_asked_under_a_system_prompt_of_more_tokens_than_may_be(name: str) -> None:
-    free = finished(name)
-    most = max(map(count_words, system_prompts(free))) - 1
-    bound = Runs(outer_of(name, max_prompt_tokens=most), TASKS, World(5), timing=1, width=4, count_tokens=count_words)
-    assert bound.session() is not None
-    new = system_prompts(bound) - {DEFAULT_SYSTEM_PROMPT}
-    assert all(count_words(prompt) <= most for prompt in new)
 
 
 FIXED = "You are a helpful assistant."
