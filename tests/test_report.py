@@ -94,6 +94,7 @@ async def test_a_page_of_a_run_whose_optimizer_writes_markup_holds_no_markup_of_
     assert all(source.startswith('"data:image/svg+xml;base64,') for source in sources)
 
 
+@pytest.mark.usefixtures("undrawn")
 async def test_a_page_says_what_the_run_took_as_its_summary_does_and_what_of_it_the_search(tmp_path: Path) -> None:
     report = await finished(tmp_path)
     assert report.directory is not None
