@@ -28,13 +28,14 @@ from metaspo.bench.workload import BASE, Size
 from metaspo.bench.world import World
 from metaspo.engine import count_calls
 
+LITTLE = Size(tasks=2, train=14, test=0, iterations=2, inner=2, keep=2, outer=4)
 TINY = Size(tasks=2, train=12, test=0, iterations=1, inner=0, keep=1, outer=3)
 LARGE = World(spread=0.08, seed=3)
 NONE, ONCE, REJECTING, RACING = LEVERS
 
 
 def spent(lever: Lever, *, world: World = LARGE, server: Server = "api") -> Spent:
-    return spend(SMALL, world, lever, server=server)
+    return spend(LITTLE, world, lever, server=server)
 
 
 def ask(system: str, statement: int) -> Request:
@@ -70,14 +71,14 @@ def test_common_questions_are_as_hard_under_every_prompt() -> None:
 
 @pytest.mark.slow
 def test_salt_changes_the_texts_and_nothing_else() -> None:
-    plain, salted = spent(ONCE), spend(SMALL, replace(LARGE, salt="[salt] "), ONCE, server="api")
+    plain, salted = spent(ONCE), spend(LITTLE, replace(LARGE, salt="[salt] "), ONCE, server="api")
     assert (salted.calls, salted.quality) == (plain.calls, plain.quality)
     assert salted.selections != plain.selections
 
 
 def test_without_any_lever_every_planned_evaluation_is_paid_for() -> None:
     prepared = prepare_run(SMALL, NONE, seed=3)
-    assert spent(NONE).calls == count_calls(prepared.config, prepared.tasks).base
+    assert spend(SMALL, LARGE, NONE, server="api").calls == count_calls(prepared.config, prepared.tasks).base
 
 
 def test_a_world_that_repeats_itself_is_asked_once() -> None:
@@ -128,7 +129,7 @@ def test_every_order_comes_to_the_end_and_asks_no_more_than_full_scoring() -> No
 def test_the_engines_own_order_is_the_one_it_is_said_to_be() -> None:
     """Reordering by the order named as the engine's changes nothing."""
     server = spent(REJECTING, server="vllm")
-    assert simulated(SMALL, LARGE, ORDERS[OWN], VLLMModel()).calls == server.calls
+    assert simulated(LITTLE, LARGE, ORDERS[OWN], VLLMModel()).calls == server.calls
 
 
 def test_the_order_report_compares_all_orders() -> None:
