@@ -211,7 +211,7 @@ def test_rows_left_out_of_both_splits_are_told_of_both_and_of_several_runs_once(
     prepared = prepare(table, folder=tmp_path)
     said: list[str] = []
     tell_notices([prepared, prepared], said.append)
-    left_out = [text.partition(" rows")[0] for text in said if "left out" in text]
+    left_out = [text.partition(" row")[0] for text in said if "left out" in text]
     assert left_out == ["task a: 1 train", "task a: 1 test"]
 
 
