@@ -204,7 +204,7 @@ class _Live(_Said):
         second = Text(f"  {'' if self.done else SPINNER[int(now * 4) % len(SPINNER)] + ' '}{below}")
         second.append(self._stage, style="dim")
         if self._asked:
-            prompts = f"{counted(self._asked, 'prompt')}"
+            prompts = counted(self._asked, "prompt")
             second.append(f"; {prompts} being written, {_clock_text(now - self._asked_since)}", style="dim")
         if self._first is not None:
             where = "" if self._asked else " (train examples)"

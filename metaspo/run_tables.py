@@ -160,7 +160,7 @@ def _print_verdict(out: Console, summary: RunSummary | None, result: Data, *, sh
         say(out, summary.system_search.sentence or "The run ended with the system prompt that it began with.")
     for gain in summary.gains if summary else ():
         if kept_first and gain.role == "target" and gain.before == gain.after:
-            tasks = f"{counted(gain.tasks, 'unseen target task')}"
+            tasks = counted(gain.tasks, "unseen target task")
             say(out, f"Mean over {tasks}: {gain.before:.1%}, as before: nothing that they are asked with has changed.")
         else:
             _print_gain(out, gain, over_tasks=not short)
