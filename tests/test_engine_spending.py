@@ -21,6 +21,7 @@ from metaspo.engine.journal.ledger import Ledger
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.report.run_page import run_page
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.listing import COLUMNS, list_runs
 from metaspo.engine.runs.stored import run_data, summary_of
 from metaspo.scheduling import BudgetExhausted, Cost, Prices, RunStopped
 
@@ -173,6 +174,7 @@ async def test_where_it_cannot_be_known_what_was_spent_a_cap_refuses_the_next_se
     assert summary.finished
     assert summary.together.startswith("All sessions together: at least ")
     assert ". At least " in run_page(run)
+    assert COLUMNS["calls"](list_runs([run])[0]).startswith("≥ ")
     with pytest.raises(RunDirectoryError, match="what was spent before is not known"):
         await provider.session(prepared(tmp_path, calls=1_000), stop_after=1000)
 

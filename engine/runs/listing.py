@@ -41,7 +41,8 @@ class RunLine:
         changed: keys of the config, with their values, in which it differs from the run of that name before it.
         before, after: scores on the train splits, of the first prompts and of those selected last, 0 to 1, or None.
         gain: on unseen tasks, in points of 0 to 1; None where not known.
-        calls, dollars, seconds: of all sessions; `unpriced` calls are not in the dollars.
+        calls, dollars, seconds: of all sessions; `unpriced` calls are not in the dollars. `at_least`: there may have
+            been more, since some of what the journal told is not known any more.
         goes_on_with: the command that goes on with one that has not finished; "" where there is none.
         hindered: why there is none, where that is known.
         unreadable: why nothing else is known of it.
@@ -62,6 +63,7 @@ class RunLine:
     dollars: float = 0.0
     unpriced: int = 0
     seconds: float = 0.0
+    at_least: bool = False
     goes_on_with: str = ""
     hindered: str = ""
     unreadable: str = ""
@@ -79,7 +81,7 @@ COLUMNS: Mapping[str, Callable[[RunLine], str]] = {
     "changed": lambda line: line.unreadable or "\n".join(map(_cut, line.changed)),
     "train score": lambda line: "" if line.before is None else f"{line.before:.1%} → {line.after or 0:.1%}",
     "unseen": lambda line: "" if line.gain is None else f"{100 * line.gain:+z.1f}",
-    "calls": lambda line: f"{line.calls:,}",
+    "calls": lambda line: f"{'≥ ' if line.at_least else ''}{line.calls:,}",
     "dollars": lambda line: show_dollars(line.dollars, unpriced=line.unpriced),
     "minutes": lambda line: f"{line.seconds / 60:,.1f}",
 }
@@ -197,6 +199,7 @@ def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...
         dollars=spent.dollars if spent else 0.0,
         unpriced=spent.unpriced if spent else 0,
         seconds=spent.seconds + max(0.0, unsaid) if spent else 0.0,
+        at_least=spent is not None and spent.at_least,
         goes_on_with=data.get("goes_on_with", ""),
         hindered=data.get("hindered", ""),
     )
