@@ -1,12 +1,15 @@
 """What the documents say is there."""
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from pkgutil import resolve_name
 from random import Random
 from typing import TypeVar
 
+import orjson
 import pytest
 from chat_server import ChatServer
 from command_line import here
@@ -20,6 +23,7 @@ from metaspo.engine import prepare
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.journal.events import KINDS, Proposal, Trial
 from metaspo.engine.strategies import OuterContext, OuterStrategy
+from metaspo.engine.strategies.registry import OUTER
 from metaspo.engine.studies.grid_config import GridConfig
 from metaspo.engine.tasks.answer_spec import ANSWER_KINDS
 from metaspo.engine.tasks.spec_table import SpecTable
@@ -135,6 +139,27 @@ def test_the_search_in_the_documents_is_installed_configured_and_run(
     ]
     assert proposals
     assert set(proposals) <= trials
+
+
+def test_every_option_of_a_strategy_is_documented_with_its_default() -> None:
+    rows = re.findall(
+        r"^\| (`[^|]+`) \| `(\w+)` \| ([^|]+) \|",
+        (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    said = {(name, option): default for names, option, default in rows for name in re.findall("`(.+?)`", names)}
+    own = dict[tuple[str, str], object]()
+    for name, place in OUTER.items():
+        made = resolve_name(f"metaspo.engine.strategies.{place}")()
+        options = inspect.signature(type(made)).parameters
+        own |= {(name, option): getattr(made, option) for option in options}
+    assert said == {key: told(default) for key, default in own.items()}
+
+
+def told(default: object) -> str:
+    if default is None or isinstance(default, tuple):
+        return "none" if default is None else "[]"
+    return f"{default:g}" if isinstance(default, float) else orjson.dumps(default).decode()
 
 
 def test_the_journals_page_names_every_event_and_its_fields() -> None:
