@@ -19,7 +19,7 @@ _SHARED: Final[weakref.WeakValueDictionary[float, "Equivalence"]] = weakref.Weak
 
 
 def equivalence(*, seconds: float) -> "Equivalence":
-    """The one of all tasks that have this limit: its process takes a second to start, and 100 MB."""
+    """The one of all tasks that have this limit: its process takes a second to start, and 56 MB."""
     return _SHARED.setdefault(seconds, Equivalence(seconds=seconds))
 
 
