@@ -41,11 +41,12 @@ def write_whole(path: Path, content: bytes) -> None:
                 beside.chmod(stat.S_IMODE(path.stat().st_mode))
             os.replace(beside, path)
         except OSError as error:
-            with suppress(OSError):
-                beside.unlink()
             if error.errno not in IN_PLACE or not path.is_file():
                 raise
             path.write_bytes(content)
+        finally:  # also where somebody interrupts it: nobody else would come to this name again
+            with suppress(OSError):
+                beside.unlink()
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 

@@ -29,6 +29,16 @@ def test_a_file_is_replaced_whole_or_stays_as_it_was_and_is_named(
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"page.html": b"new"}
 
 
+def test_who_is_interrupted_leaves_nothing_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_old: Path, _new: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "page.html", b"new")
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_who_write_the_same_file_at_once_both_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, replace = tmp_path / "page.html", os.replace
 
