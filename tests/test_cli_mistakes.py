@@ -193,6 +193,9 @@ def test_a_spoilt_run_directory(project: Path) -> None:
         for command in (["runs"], ["runs", "--json"]):
             listed = here(*command)
             assert (listed.code, "summary.json" in listed.out) == (0, True), "it hides no other"
+    (spoilt / "summary.json").unlink()
+    (spoilt / "safety.json").write_text("{half", encoding="utf-8")
+    mistake(here("show", "old"), "safety.json: cannot be read: ", "; `metaspo safety` writes it anew")
 
 
 @pytest.mark.parametrize("command", [["bench", "live", "foo"], ["bench", "order", "--url", "foo"]])

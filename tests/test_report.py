@@ -29,7 +29,7 @@ from metaspo.engine.report.figures import Bar, before_and_after, draw, methods, 
 from metaspo.engine.report.page import COPY, Answers, Section, TextTable, changed_prompt, render_page
 from metaspo.engine.report.run_page import run_page, write_figures
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.runs.stored import read_json
+from metaspo.engine.runs.stored import read_json, read_table
 from metaspo.engine.studies.table_formats import Table, latex
 
 TEXTS = st.text(alphabet="ab <&\n{}.", max_size=30)
@@ -241,6 +241,13 @@ def test_a_result_that_is_damaged_is_told_in_a_line_with_what_mends_it(tmp_path:
     ) as told:
         run_page(run)
     assert "\n" not in str(told.value)
+
+
+def test_a_file_that_cannot_be_opened_is_told_in_the_systems_words_and_is_not_said_to_be_damaged(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(RunDirectoryError, match=r": cannot be read: Is a directory$"):
+        read_table(tmp_path)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field
 
+from metaspo.backends.paths import why_unreadable
 from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.evaluation.task_rows import TaskRow, task_rows
 from metaspo.engine.evaluation.test_score import ScoreRow, TestScore
@@ -101,7 +102,9 @@ def read_table(path: Path) -> Data:
     """A JSON file of a run's. Raises `RunDirectoryError` if it cannot be read."""
     try:
         data: Data = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read: {why_unreadable(error)}") from error
+    except orjson.JSONDecodeError as error:
         raise unreadable(path, error) from error
     if not isinstance(data, dict):
         raise unreadable(path, "it holds no table")
@@ -110,9 +113,8 @@ def read_table(path: Path) -> Data:
 
 def unreadable(path: Path, why: object) -> RunDirectoryError:
     """The error for a file of a run's that is damaged, and what mends it."""
-    return RunDirectoryError(
-        f"{path}: cannot be read: {why}; the same run, started again, writes it anew from the cache"
-    )
+    who = "`metaspo safety`" if path.name == "safety.json" else "the same run, started again,"
+    return RunDirectoryError(f"{path}: cannot be read: {why}; {who} writes it anew from the cache")
 
 
 def _check(data: Data, kind: type, path: Path) -> None:
