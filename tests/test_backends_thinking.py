@@ -92,10 +92,17 @@ def test_a_block_comes_apart_as_it_was_put_together(thinking: str, answer: str) 
     assert separate_thinking(f"<think>{thinking}</think>{answer}") == (answer.lstrip(), thinking.strip())
 
 
+def test_of_a_flood_of_blocks_the_first_are_taken_off_and_the_others_are_left() -> None:
+    """Each costs a look at all that follows."""
+    block = "<think>a</think>"
+    assert separate_thinking(block * 300 + "b") == (block * 200 + "b", "\n\n".join("a" * 100))
+
+
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("piece", ["<think>", "</think>", "<think></think>", "`</think>`", "<|channel|>x", "[THINK]"])
 def test_a_flood_of_marks_is_gone_through_in_one_way(piece: str) -> None:
     """No long text takes more than a moment: this would be minutes."""
-    separate_thinking(piece * 50_000)
+    separate_thinking(piece * 200_000)
 
 
 @pytest.mark.parametrize(
