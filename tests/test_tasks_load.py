@@ -176,6 +176,7 @@ def test_a_size_asked_for_and_not_there_is_noticed(folder: Path) -> None:
     load_task(_spec(train_size=40), base_dir=folder, seed=1, notify=notices.append)
     load_task(_spec(), base_dir=folder, seed=1, notify=notices.append)
     assert [(notice.kind, notice.count) for notice in notices] == [("fewer-than-asked", 10)]
+    assert notices[0].message == "train_size asks for 40 examples, the task has 30"
 
 
 def test_equal_answers_are_kept_once(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def sampled(
         message = f"{counted(left_out, one, many)} than {limit} characters and left out"
         notify(Notice(task=spec.name, kind="too-long", count=left_out, message=message))
     if short and size is not None and f"{split}_size" in spec.model_fields_set and len(short) < size:
-        message = f"{split}_size asks for {counted(size, 'example')}, and has {len(short)}"
+        message = f"{split}_size asks for {counted(size, 'example')}, the task has {len(short)}"
         notify(Notice(task=spec.name, kind="fewer-than-asked", count=size - len(short), message=message))
     drawn = draw(short, size, order=spec.sample, key=f"{seed}/{spec.name}/{split}")
     return tuple(_with_images(short[index]) for index in drawn)
