@@ -92,6 +92,21 @@ async def test_a_run_under_which_the_package_changes_stops_with_a_sentence_and_g
     assert len(server.asked) == len(set(server.asked)) > asked > 0
 
 
+@pytest.mark.virtual
+async def test_what_another_library_lacks_is_not_taken_for_a_change_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks(_name: str) -> object:
+        raise ImportError("no torch", name="torch")
+
+    name = "metaspo.engine.optimize.inner"
+    module = ModuleType(name)
+    module.__getattr__ = lacks  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(ImportError, match="no torch"):
+        await run(Server(), prepared(tmp_path, {}))
+
+
 async def test_a_candidate_that_met_a_refusal_is_not_scored_to_the_end(tmp_path: Path) -> None:
     """It cannot be selected any more, so its other examples are not paid for."""
     server = Server(refuses=NEEDLE)

@@ -151,7 +151,7 @@ def killed(run: RunDirectory) -> None:
 )
 @pytest.mark.virtual
 async def test_where_it_cannot_be_known_what_was_spent_a_cap_refuses_the_next_session(
-    tmp_path: Path, damage: str, was_killed: bool
+    tmp_path: Path, damage: str, was_killed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And no call is made; without a cap the run goes on, and from then on says that it is not known."""
     provider, capped, free = Provider(), prepared(tmp_path, calls=33), prepared(tmp_path)
@@ -168,6 +168,7 @@ async def test_where_it_cannot_be_known_what_was_spent_a_cap_refuses_the_next_se
     assert len(provider.answered) == calls > 0
     await provider.session(free, stop_after=5)
     assert len(provider.answered) > calls
+    assert "not all that was spent before is known" in caplog.text
     await provider.session(free, stop_after=1000)
     summary = summary_of(run_data(run))
     assert summary

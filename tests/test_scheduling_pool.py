@@ -173,6 +173,8 @@ def test_what_is_less_than_the_last_word_refused_is_asked_for_and_what_is_no_les
     assert not woken
     assert gets(3.0)
     assert gets(8.0)
+    assert gets(8.0)
+    assert not woken, "all that may be had is here"
 
 
 def test_who_was_refused_and_stands_in_no_line_yet_is_asked_for_again_and_holds_nothing_once_all_ends() -> None:

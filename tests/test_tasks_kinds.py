@@ -29,6 +29,7 @@ from metaspo.engine.tasks import (
     load_task,
     similarity_of,
 )
+from metaspo.engine.tasks.formats.equivalence import equivalence
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -149,6 +150,8 @@ def test_tasks_of_one_time_limit_share_the_process_that_compares(maths: Math, mo
     assert maths.similarity("1/2", "0.5") == 1
     monkeypatch.setattr(subprocess, "Popen", None)
     assert Math().similarity("1/4", "0.25") == 1
+    other = equivalence(seconds=2.0)
+    assert (equivalence(seconds=2.0) is other, equivalence(seconds=3.0) is other) == (True, False)
 
 
 def test_a_math_task_runs_with_its_default_metric(tmp_path: Path) -> None:

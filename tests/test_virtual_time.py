@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 import threading
 import time
 from collections.abc import Awaitable
@@ -157,6 +158,21 @@ def test_a_call_from_a_foreign_thread_still_wakes_the_loop() -> None:
         return result
 
     assert run_virtual(main()) == 5
+
+
+def test_a_socket_is_heard_while_something_else_is_ready_all_the_time() -> None:
+    async def main() -> list[bytes]:
+        heard: list[bytes] = []
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            asyncio.get_running_loop().add_reader(ours, lambda: heard.append(ours.recv(9)))
+            theirs.send(b"here")
+            for _ in range(3):
+                await asyncio.sleep(0)
+            asyncio.get_running_loop().remove_reader(ours)
+        return heard
+
+    assert run_virtual(main()) == [b"here"]
 
 
 def test_real_sockets_work_beside_virtual_timers() -> None:
