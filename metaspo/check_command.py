@@ -98,7 +98,8 @@ def _limits(limits: LimitHints | None) -> str:
 
 def _print_task(console: Console, task: TaskCheck) -> None:
     console.print()
-    counts = f"{task.train:,} train and {task.test:,} test examples" if task.train else f"{task.test:,} test examples"
+    train = f"{task.train:,} train and " if task.train else ""
+    counts = f"{train}{counted(task.test, 'test example')}"
     console.print(Text.assemble((f"{task.task} ({task.role})", "bold"), f": {counts}"), soft_wrap=False)
     table = Table.grid(padding=(0, 1))
     table.add_column(style="dim", width=11)

@@ -72,7 +72,7 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
     if plan.paper.base > plan.calls.base:
         out.print(
             f"In the paper's shape (3 iterations of 3 user and 9 system prompts on all rows, 3 kept) it would be "
-            f"{plan.paper.base:,} base calls and {plan.paper.optimizer:,} optimizer calls.",
+            f"{counted(plan.paper.base, 'base call')} and {counted(plan.paper.optimizer, 'optimizer call')}.",
         )
     elif plan.calls.base - plan.calls.test > CALLS:
         out.print(f"With --calls {CALLS} it would be {CALLS:,} base calls and the test splits: docs/presets.md.")

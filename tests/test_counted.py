@@ -8,6 +8,9 @@ from metaspo.backends.counted import counted
 from metaspo.engine.journal.events import Rejected
 from metaspo.engine.journal.history import why_rejected
 from metaspo.engine.runs.summary import RunSummary
+from metaspo.engine.strategies.ape import Ape
+from metaspo.engine.strategies.proposers import Given
+from metaspo.engine.strategies.protegi import ProTeGi
 from metaspo.scheduling import AccountStatistics, LaneUse
 from metaspo.scheduling.lanes.patience import duration
 from metaspo.usage_tables import calls_and_dollars, spent_sentence
@@ -32,6 +35,9 @@ def test_no_sentence_says_one_calls() -> None:
         why_rejected(Rejected(unasked=1, raced=9.0, rows=1)),
         why_rejected(Rejected(unasked=1, gate=0.5)),
         why_rejected(Rejected(unasked=1, bound=0.5)),
+        Ape(resample=1).describe(),
+        ProTeGi(rounds=1).describe(),
+        Given(["a"]).describe(),
     ]
     assert all(re.search(r"\b1 \w+", sentence) for sentence in told)
     assert not [sentence for sentence in told if re.search(r"\b1 (more )?(?!was)(\w+s\b|were)", sentence)]

@@ -47,7 +47,7 @@ class EarlyStop:
 
     def _going_on(self, iteration: int, left: int | None) -> str:
         if left is not None:
-            return f"{counted(left, 'more base call')}"
+            return counted(left, "more base call")
         whole = count_calls(self._config, self._tasks)
         done = count_calls(self._config.model_copy(update={"iterations": iteration}), self._tasks)
         optimizer = whole.optimizer - done.optimizer

@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from metaspo.backends import Message
+from metaspo.backends.counted import counted
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.bandits import UpperConfidence
 from metaspo.engine.strategies.base import Level, Malformed
@@ -62,7 +63,7 @@ class Ape:
 
     def describe(self) -> str:
         """One line for the report."""
-        rounds = f", and varies the best in {self.resample} rounds" if self.resample else ""
+        rounds = f", and varies the best in {counted(self.resample, 'round')}" if self.resample else ""
         return f"the optimizer model induces instructions from question-answer pairs{rounds} (APE)"
 
     def work(self, size: RoundSize, /) -> CallBound:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
+from metaspo.backends.counted import counted
 from metaspo.engine.addresses import candidate_address
 from metaspo.engine.strategies.base import Ask, InnerContext, Malformed, OuterContext, Strategy, TaskView, Tried
 from metaspo.engine.strategies.search import CallBound, RoundSize, Search, SearchContext
@@ -134,7 +135,7 @@ class Given:
 
     def describe(self) -> str:
         """That nobody wrote them."""
-        return f"{len(self.prompts)} given prompts"
+        return counted(len(self.prompts), "given prompt")
 
     def work(self, _size: RoundSize, /) -> CallBound:
         """None."""

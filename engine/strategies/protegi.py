@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from metaspo.backends.counted import counted
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.bandits import Policy, SuccessiveHalving, SuccessiveRejects, UpperConfidence
 from metaspo.engine.strategies.base import Level
@@ -83,7 +84,7 @@ class ProTeGi:
     def describe(self) -> str:
         """One line for the report."""
         return (
-            f"the optimizer model follows textual gradients in {self.rounds} rounds, "
+            f"the optimizer model follows textual gradients in {counted(self.rounds, 'round')}, "
             f"a beam of {self.beam} is chosen by {self.select} (ProTeGi)"
         )
 
