@@ -101,6 +101,30 @@ def test_both_loops_share_the_cap_in_their_order() -> None:
     assert 200 - 7 < result.train_calls <= 200
 
 
+class Told(Observer):
+    """Adds up what is said to be planned and settled."""
+
+    plan = settled = most = 0
+
+    def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
+        self.plan = base_calls
+
+    def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+        self.settled += base_calls
+        self.most = max(self.most, self.settled)
+
+
+def test_what_a_gate_spares_of_a_cap_is_not_settled() -> None:
+    told, gate = Told(), {"candidates": 1, "gate": 1, "gate_doubles": True, "under": "first"}
+    config = make_config({"train_calls": CAP, "redraws": 0, "inner": {"candidates": 1, "gate": 2}, "outer": gate})
+    result = Runs(config, TASKS, Tireless(0), timing=1, width=3, observer=told).session()
+    assert result is not None
+    in_a_round = 3 * 12  # which are given back when it is over
+    assert told.most <= told.plan + in_a_round
+    assert told.settled <= told.plan
+    assert told.settled >= told.plan - CAP + result.train_calls - in_a_round
+
+
 def test_a_cap_that_the_iterations_need_is_the_run_without_a_cap() -> None:
     free = make_config({"iterations": 2, "redraws": 0})
     calls = count_calls(free, TASKS)

@@ -52,7 +52,7 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
         else:
             _note_optimism(held)
     elif setup.candidates:
-        context.observer.calls_done(base_calls=setup.after)
+        setup.spare(setup.after)
     number = max(winner.position, 0)
     chosen = events.Select(
         address=setup.address, system=new.system, chosen=number, score=winner.value, unshared=unshared

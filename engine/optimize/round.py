@@ -117,7 +117,7 @@ class Round:
         except (NoProposal, PromptError) as reason:
             unusable = isinstance(reason, (Unanswered, PromptError))  # else there was nothing to learn from
             setup.context.journal.write(events.Proposal(address=address, none=str(reason), unusable=unusable))
-            setup.context.observer.calls_done(base_calls=setup.rows)
+            setup.spare(setup.rows)
             return None
         setup.context.journal.write(events.Proposal.of(prompt, level=setup.level, address=address))
         cells = self._cells(prompt)
@@ -157,7 +157,10 @@ class Round:
         asked = TrainCells()
         for number, prompt in self.prompts.items():
             asked |= self._cells(prompt, self._pruner.rows_asked(number))
-        self.setup.calls.give_back(self._admitted - asked)
+        unasked = self._admitted - asked
+        self.setup.calls.give_back(unasked)
+        if self.setup.calls.left is not None:  # others are asked in their place
+            self.setup.context.observer.calls_done(base_calls=-len(unasked))
 
     def _cells(self, prompt: str, rows: Sequence[Sequence[int]] | None = None) -> TrainCells:
         """What answers to a prompt are to, on these rows of each node; on all of them if none are given."""
@@ -220,6 +223,6 @@ async def hold_round(setup: RoundSetup, proposer: Proposer, *, gather: Gather = 
     current = Round(setup, calls, candidates=len(proposals))
     await gather(current.candidate(number, proposal) for number, proposal in enumerate(proposals, start=1))
     current.give_back()
-    context.observer.calls_done(base_calls=(setup.candidates - len(proposals)) * setup.rows)
+    setup.spare((setup.candidates - len(proposals)) * setup.rows)
     calls.release(proposer.work(setup.size))
     return current

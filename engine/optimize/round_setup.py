@@ -77,6 +77,11 @@ class RoundSetup:
     calls: TrainCalls = field(default_factory=TrainCalls)
     objective: Objective = field(default_factory=Objective)
 
+    def spare(self, calls: int) -> None:
+        """So many of its base calls are never made. Where the run is capped, others are made in their place."""
+        if self.calls.left is None:
+            self.context.observer.calls_done(base_calls=calls)
+
     @property
     def wording(self) -> Wording:
         """What the text of a candidate must keep to; a user prompt to its task's fixed parts alone."""

@@ -38,8 +38,8 @@ class TimeLeft:
         self.planned += planned
 
     def settle(self, calls: int, *, now: float) -> None:
-        """So many more are settled."""
-        self.settled += calls
+        """So many more are settled, or fewer again; a plan that turns out too short is all settled, and no more."""
+        self.settled = min(self.planned, self.settled + calls)
         if not self._times:
             return
         if len(self._times) > 1 and (now - self._times[-2]) * SAMPLES < now - self._times[0]:
@@ -71,7 +71,7 @@ class TimeLeft:
     def _speed(self, since: float, now: float) -> float:
         """Calls settled a second since then."""
         start = max(0, bisect_right(self._times, since) - 1)
-        return (self.settled - self._counts[start]) / max(now - since, 1e-9)
+        return max(0, self.settled - self._counts[start]) / max(now - since, 1e-9)
 
 
 def spoken(seconds: tuple[float, float] | None) -> str:
