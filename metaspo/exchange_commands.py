@@ -65,8 +65,7 @@ def import_files(
     """
     with exit_on_user_error():
         imported = read_files(files)
-        named = str(data.absolute()) if data else ""
-        written = config_files(imported, source=", ".join(path.name for path in files), data=named)
+        written = config_files(imported, source=", ".join(path.name for path in files), data=data)
         written = {name: named_after(folder, text) if name == STARTER else text for name, text in written.items()}
         if taken := [folder / name for name in written if (folder / name).exists()]:
             raise ConfigError(f"{taken[0]}: is there already; choose another folder, or move it away")

@@ -1,6 +1,7 @@
 """How a run's progress is shown: live on a terminal, a line now and then elsewhere. Always on standard error."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,7 @@ from metaspo.scheduling.event_words import sentence_of
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 LONG_WAIT = 20.0  # seconds of being held back that are worth a line
+OFTEN = 20  # times that a lane is held back, after which it is worth one
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 BAR = 20  # cells at most
 SHORTEST, NAME = 8, 24  # cells of a name where there is little room, and at most
@@ -112,6 +114,7 @@ class _Said(Observer):
         self._name = name
         self._clock = clock
         self._down: set[str] = set()  # what is known to be down: probes fail again and again, which is no news
+        self._held: Counter[str] = Counter()
         self.left = TimeLeft()
 
     def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
@@ -134,8 +137,12 @@ class _Said(Observer):
             case Waiting(lane=lane) if lane not in self._down:
                 self._down.add(lane)
                 self._say(sentence_of(event))
-            case HeldBack(wait=wait) if wait >= LONG_WAIT:
-                self._say(sentence_of(event))
+            case HeldBack(wait=wait, lane=lane, reason=reason):
+                self._held[lane] += 1
+                if wait >= LONG_WAIT:
+                    self._say(sentence_of(event))
+                elif self._held[lane] == OFTEN:
+                    self._say(f"calls to the {lane} model were held back {OFTEN} times by now; none is lost: {reason}")
             case _:
                 pass
 

@@ -142,7 +142,7 @@ def test_a_key_that_is_not_set_ends_a_check_as_it_ends_a_run(project: Path, serv
 def test_a_misspelt_model_is_told_with_what_there_is(project: Path, server: ChatServer) -> None:
     server.refuse = lambda request, _before: UNKNOWN_MODEL if request.model == "answrer" else None
     refused = here("check", "run.toml", "--set", "base.model=answrer")
-    assert refused.errors[0].endswith("It lists answerer, writer (did you mean 'answerer'?).")
+    assert refused.errors[0].endswith(". It lists answerer, writer (did you mean 'answerer'?).")
     server.refuse = lambda _request, _before: None
     answered = here("check", "run.toml", "--set", "base.model=answrer", "--json").data
     assert any("answrer" in line and "did you mean 'answerer'" in line for line in answered["advice"])

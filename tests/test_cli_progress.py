@@ -197,6 +197,17 @@ def test_trouble_is_told_without_words_of_our_own(event: Event, says: str) -> No
     assert "lane" not in told.getvalue()
 
 
+def test_a_rate_limit_that_is_met_again_and_again_is_told_once() -> None:
+    told = io.StringIO()
+    with ProgressDisplay(Console(file=told, width=200)) as display:
+        observer = display.observer("run")
+        for lane in ["base", *["optimizer"] * 100]:
+            observer.lane(HeldBack(lane=lane, at=0, wait=1, reason="the rate of requests is limited"))
+    (line,) = told.getvalue().splitlines()
+    assert line.startswith("run: calls to the optimizer model were held back 20 times")
+    assert line.endswith("the rate of requests is limited")
+
+
 def test_a_server_that_is_back_is_told_once_it_was_missed() -> None:
     told = io.StringIO()
     with ProgressDisplay(Console(file=told, width=200)) as display:

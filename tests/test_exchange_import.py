@@ -184,6 +184,15 @@ def test_prompts_alone_take_their_examples_from_a_file(tmp_path: Path, monkeypat
     (task,) = load_tasks(config.tasks, base_dir=Path("new"), seed=1)
     assert (config.system_prompt, task.name, task.user_prompt) == ("Be {kind}.", "sums", "Add: {question}")
     assert len(task.train) + len(task.test) == 40
+    assert config.tasks[0].answer.kind == "label"
+    as_files(
+        tmp_path,
+        {"rows.jsonl": rows.replace('"answer": "', '"answer": "a story of more than forty characters, about number ')},
+    )
+    assert here("import", "user.sums.txt", "--out", "free", "--data", "rows.jsonl").code == 0
+    assert load_config(Path("free/metaspo.toml")).tasks[0].answer.kind == "text"
+    missing = here("import", "user.sums.txt", "--out", "other", "--data", "nope.jsonl")
+    assert (missing.code, "no such file" in missing.errors[0], Path("other").exists()) == (2, True, False)
     without = here("import", "user.sums.txt", "--out", "other")
     assert 'Put the examples into other/tasks/sums.jsonl: {"question"' in without.out
 

@@ -250,3 +250,7 @@ def test_a_run_that_kept_its_system_prompt_needs_no_check(project: Path) -> None
     assert "safety" not in here("show", "run").out
     ended = safety("run")
     assert (ended.code, "nothing to check" in ended.errors[0]) == (2, True)
+    assert "has not finished" not in ended.errors[0]
+    assert here("optimize", "run.toml", "--quiet", "--set", "name=early", "--set", "budget.calls=2").code == 3
+    early = safety("early")
+    assert (early.code, "the run has not finished" in early.errors[0]) == (2, True)

@@ -107,7 +107,7 @@ async def _check(backend: Backend, role: str, table: ModelTable, roles: Roles, *
         if roles == "separate":
             check = replace(check, heeds_system=await _heeds_system(backend, table, first=check.seconds))
     except (BackendError, ModelFileUnavailable) as error:
-        return replace(check, fault=f"{error}{_meant(table, served)}")
+        return replace(check, fault=f"{str(error).rstrip('.')}{_meant(table, served)}")
     return replace(check, advice=_advice(check, table, served))
 
 
@@ -115,7 +115,7 @@ def _meant(table: ModelTable, served: tuple[str, ...]) -> str:
     """Which models the server lists, where the one that is wanted is not among them."""
     if not served or table.model in served:
         return ""
-    return f" It lists {', '.join(served[:8])}{', …' if len(served) > 8 else ''}{nearest(table.model, served)}."
+    return f". It lists {', '.join(served[:8])}{', …' if len(served) > 8 else ''}{nearest(table.model, served)}."
 
 
 async def _timed(backend: Backend, check: ServerCheck, table: ModelTable, roles: Roles) -> ServerCheck:

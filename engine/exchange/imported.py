@@ -12,6 +12,8 @@ import orjson
 from metaspo.backends.paths import read_written, why_unreadable
 from metaspo.engine.errors import ConfigError, PromptError
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, check_system_prompt, check_user_prompt
+from metaspo.engine.tasks import TaskError, TaskSpec
+from metaspo.engine.tasks.examples import read_task
 
 Row = tuple[str, tuple[str, ...]]
 """A question and its accepted answers."""
@@ -69,15 +71,15 @@ class Imported:
         return Imported(system_prompt=system, tasks=tasks, base={**another.base, **self.base}, notes=notes)
 
 
-def config_files(imported: Imported, *, source: str, data: str = "") -> dict[str, str]:
+def config_files(imported: Imported, *, source: str, data: Path | None = None) -> dict[str, str]:
     """The config and its data, as texts by file name.
 
     Args:
         source: where it came from, for a comment.
-        data: a file of examples that stands in where none came along, as the config is to name it.
+        data: a file of examples that stands in where none came along.
 
     Raises:
-        ConfigError: for a prompt that cannot be used.
+        ConfigError: for a prompt that cannot be used, and for a file that is not there.
     """
     system = imported.system_prompt or DEFAULT_SYSTEM_PROMPT
     try:
@@ -93,15 +95,27 @@ def config_files(imported: Imported, *, source: str, data: str = "") -> dict[str
         )
     ]
     files: dict[str, str] = {}
+    labelled = data is not None and _are_labels(_rows_of(data))
     for task in imported.tasks:
-        table, rows = _task(task, data)
+        table, rows = _task(task, data, labelled=labelled)
         parts.append(table)
         files |= rows
     return {"metaspo.toml": "\n".join(parts), **files}
 
 
-def _task(task: ImportedTask, data: str) -> tuple[str, dict[str, str]]:
-    """The `[[tasks]]` table, and its files of examples."""
+def _rows_of(data: Path) -> tuple[Row, ...]:
+    """What a file of examples holds; () where its columns are others, which the config can say then."""
+    if not data.is_file():
+        raise ConfigError(f"{data}: no such file")
+    spec = TaskSpec.model_validate({"name": "data", "role": "target", "test": str(data.absolute())})
+    try:
+        return tuple((example.question, example.answers) for example in read_task(spec, Path()).test)
+    except TaskError:
+        return ()
+
+
+def _task(task: ImportedTask, data: Path | None, *, labelled: bool) -> tuple[str, dict[str, str]]:
+    """The `[[tasks]]` table, and its files of examples; `labelled` is whether the answers in `data` are labels."""
     files: dict[str, str] = {}
     if len(task.rows) > 1:
         for split, rows in (("train", task.rows[0::2]), ("test", task.rows[1::2])):
@@ -112,12 +126,12 @@ def _task(task: ImportedTask, data: str) -> tuple[str, dict[str, str]]:
             files[f"tasks/{task.name}.{split}.jsonl"] = "\n".join(lines)
         splits = [f'{split} = "tasks/{task.name}.{split}.jsonl"' for split in ("train", "test")]
     else:
-        path = _toml(data or f"tasks/{task.name}.jsonl")
+        path = _toml(str(data.absolute()) if data else f"tasks/{task.name}.jsonl")
         splits = [
             f'{split} = {{path = {path}, part = "{part}", group = "question"}}'
             for split, part in (("train", "0-50%"), ("test", "50-100%"))
         ]
-    answer = "label" if task.rows and _are_labels(task.rows) else "text"
+    answer = "label" if (_are_labels(task.rows) if len(task.rows) > 1 else labelled) else "text"
     keys = [f"name = {_toml(task.name)}", 'role = "source"', *splits, f'answer = "{answer}"']
     return "\n".join(["[[tasks]]", *keys, f"user_prompt = {_toml(task.user_prompt)}", ""]), files
 

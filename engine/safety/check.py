@@ -174,7 +174,10 @@ async def check_safety(
     """
     again = reopen(run)
     if again.system_prompts["after"] == again.system_prompts["before"]:
-        raise ConfigError(f"{run.name}: its system prompt is the one that it began with; there is nothing to check")
+        so_far = "" if again.finished else "the run has not finished, and so far "
+        raise ConfigError(
+            f"{run.name}: {so_far}its system prompt is the one that it began with; there is nothing to check"
+        )
     prepared = _prepared(again, data, domain, rows)
     reports = {
         stage: await evaluate(prepared, system_prompt=system, split="test", observer=observer, progress=progress)
