@@ -424,6 +424,27 @@ def test_where_a_metric_or_a_format_fails_the_task_and_the_row_are_named(change:
     assert "9" in says or isinstance(raised.value.__cause__, KeyError)
 
 
+def test_an_error_of_a_programs_own_kind_comes_through_as_it_is() -> None:
+    class Own(FormatError):
+        def __init__(self, row: int, why: str) -> None:
+            super().__init__(f"{why} in {row}")
+
+    raised = Own(3, "odd")
+
+    class Fails(OddFormat):
+        def parse(self, text: str, /) -> str | None:
+            raise raised
+
+    task = replace(TASK, answer_format=Fails())
+
+    async def grade(base: Base) -> object:
+        return await outcomes_of(base, task, task.train, {1: completion("yes")}, priority=NOW)
+
+    with pytest.raises(Own, match="odd in 3") as caught:
+        Place().do(grade)
+    assert caught.value is raised
+
+
 def test_who_only_looks_gets_the_grades_that_take_no_call() -> None:
     (outcome, refused) = graded_by(asks, completion("yes"), RequestRejected("too long"), look=True)
     assert outcome is None

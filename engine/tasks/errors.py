@@ -15,5 +15,8 @@ class FormatError(MetricError):
 
 
 def of_row(error: MetricError, *, task: str, where: str) -> MetricError:
-    """The same error, naming its task and row; to be raised from what the first one was raised from."""
+    """The same error, naming its task and row; to be raised from what the first one was raised from. One of a program's
+    own kind stays as it is: who knows what that is made of."""
+    if type(error) not in (MetricError, FormatError):
+        return error
     return type(error)(": ".join(filter(None, (f"task {task!r}", where, str(error)))))
