@@ -10,7 +10,7 @@ from command_line import here
 from metaspo.engine.config.load import parse_config
 from metaspo.engine.domains import DomainTask, domain_tasks, domains, find_task, own_domains, task_spec
 from metaspo.engine.domains.survey import survey
-from metaspo.engine.tasks import Math, Task, load_task
+from metaspo.engine.tasks import Task, load_task
 from metaspo.engine.tasks.formats.code_sandbox import confinement
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,14 +49,7 @@ def test_a_task_loads_and_its_prompt_asks_and_says_how_to_answer(task: DomainTas
     assert ("between <answer> and </answer>" if task.answer.tag else "one block of code") in rule
 
 
-@pytest.fixture(scope="module")
-def comparing() -> Math:
-    """Whose process serves all tasks of mathematics, each of which would start one."""
-    return Math()
-
-
 @each_task
-@pytest.mark.usefixtures("comparing")
 def test_a_right_reply_is_right_and_another_rows_is_wrong(task: DomainTask) -> None:
     ready = loaded(task)
     first = ready.test[0]

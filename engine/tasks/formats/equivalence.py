@@ -15,13 +15,6 @@ _WORKER: Final = Path(__file__).with_name("math_worker.py")
 _START_SECONDS: Final = 120.0
 _WALL: Final = 10  # seconds of waiting for each second of CPU time, on a machine that is busy with something else
 
-_SHARED: Final[weakref.WeakValueDictionary[float, "Equivalence"]] = weakref.WeakValueDictionary()
-
-
-def equivalence(*, seconds: float) -> "Equivalence":
-    """The one of all tasks that have this limit: its process takes a second to start, and 56 MB."""
-    return _SHARED.setdefault(seconds, Equivalence(seconds=seconds))
-
 
 class Equivalence:
     """Compares expressions under a limit of CPU time each; each pair is compared once.

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.denials import denied
-from metaspo.engine.tasks.formats.equivalence import Equivalence, equivalence
+from metaspo.engine.tasks.formats.equivalence import Equivalence
 from metaspo.engine.tasks.formats.plain import plain
 from metaspo.engine.tasks.formats.tagged import Kind
 
@@ -46,7 +46,7 @@ class Math(Kind):
     def __post_init__(self) -> None:
         if importlib.util.find_spec("math_verify") is None:
             raise ValueError('kind = "math" needs a library that is not installed: pip install "metaspo[math]"')
-        object.__setattr__(self, "_equivalence", equivalence(seconds=self.time_limit))
+        object.__setattr__(self, "_equivalence", Equivalence(seconds=self.time_limit))
 
     @property
     def wanted(self) -> str:
