@@ -1,6 +1,7 @@
 """A failure as a client of a server is told it: what the client can do. Where the models are, and what only whoever
 runs the server can mend, is for its log."""
 
+import math
 import re
 from collections.abc import Collection, Mapping
 
@@ -33,7 +34,7 @@ def for_client(failed: CallFailed, *, model: str, servers: Collection[str]) -> C
     """The same failure in words for a client that asked for `model`, which these servers have."""
     words = str(failed)
     if is_withheld(failed):
-        again = f" Try again in {counted(round(failed.retry_after), 'second')}." if failed.retry_after else ""
+        again = f" Try again in {counted(math.ceil(failed.retry_after), 'second')}." if failed.retry_after else ""
         ours = words.partition(_SERVER_SAYS)[0]  # a server says anything
         told_instead = _TOO_DEAR if failed.kind == "credit" and _LESS in ours else _WITHHELD[failed.kind]
         words = told_instead.format(model=model) + again

@@ -1,5 +1,6 @@
 """What goes back over HTTP: answers with how they were come by, streams, and failures in OpenAI's form."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -101,7 +102,7 @@ def failure(failed: CallFailed) -> web.Response:
     """A failure as a response; OpenAI's clients try again exactly if that is of use."""
     headers = {"x-should-retry": "false" if failed.final else "true"}
     if failed.retry_after is not None:
-        headers["retry-after"] = f"{failed.retry_after:.0f}"
+        headers["retry-after"] = str(math.ceil(failed.retry_after))
     return web.Response(status=failed.status, body=orjson.dumps(error_body(failed)), content_type=JSON, headers=headers)
 
 

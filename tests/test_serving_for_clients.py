@@ -6,9 +6,10 @@ import logging
 import pytest
 
 from metaspo.backends import AccessDenied, CreditExhausted, FatalError, RequestRejected
-from metaspo.scheduling import LaneGaveUp, LaneStopped, call_failed
+from metaspo.scheduling import CallFailed, LaneGaveUp, LaneStopped, call_failed
 from metaspo.serving.for_clients import for_client
 from metaspo.serving.lane_log import SAID_AGAIN_AFTER, LaneLog
+from metaspo.serving.replies import failure
 
 SERVERS = ["10.0.0.5:80", "10.0.0.5:8000", "llm:8000", "[fd00::5]:8000"]
 LESS = "lower max_tokens in the request"
@@ -70,3 +71,10 @@ async def test_what_clients_are_not_told_is_logged_once_a_minute_for_each_reason
         await asyncio.sleep(SAID_AGAIN_AFTER)
         log.withheld(AccessDenied("a"))
     assert [record.getMessage()[-1] for record in caplog.records] == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize(("seconds", "told", "header"), [(0.3, "1 second.", "1"), (1.2, "2 seconds.", "2")])
+def test_a_client_is_never_told_to_come_sooner_than_is_of_use(seconds: float, told: str, header: str) -> None:
+    failed = CallFailed("a:8000 is down", kind="unavailable", retry_after=seconds)
+    assert str(for_client(failed, model="m", servers=[])).endswith(f"Try again in {told}")
+    assert failure(failed).headers["retry-after"] == header
