@@ -16,6 +16,7 @@ from world import World, make_task
 
 from metaspo.backends import Completion, Request, Usage
 from metaspo.engine import read_journal
+from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.evaluation.scorecard import grade_answer
 from metaspo.engine.evaluation.test_score import ScoreRow, unreadable
 from metaspo.engine.journal.address import Address
@@ -28,6 +29,12 @@ from metaspo.overrides import all_overrides
 from metaspo.run_tables import print_result
 
 WORLD = World(3, malformed=0.1)
+TABLES: dict[str, Any] = {
+    "name": "a",
+    "base": {"backend": "openai", "model": "m"},
+    "optimizer": {"backend": "openai", "model": "m"},
+    "tasks": [{"name": "t", "train": "t.jsonl", "test": "t.jsonl", "answer": "label"}],
+}
 
 
 def result_lines(*, tasks: int, prompt: str, width: int, after: Sequence[float] = (0.0, 1.0)) -> list[str]:
@@ -282,6 +289,21 @@ def test_a_key_that_an_older_version_did_not_write_down_has_not_changed_and_valu
         ("tasks.a.answer.kind", '"text"', '"label"'),
         ("tasks.a.answer.labels", "[]", '["x", "y"]'),
     ]
+
+
+def test_what_a_preset_plans_is_not_among_what_changed_but_what_is_said_beside_it_is() -> None:
+    def stored(calls: int, /, **said: object) -> dict[str, Any]:
+        raw = {**TABLES, "preset": "metaspo+", "train_calls": calls, **said}
+        return RunConfig.model_validate(raw).model_dump(mode="json")
+
+    def keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+        return [key for key, _, _ in differing_keys(old, new)]
+
+    small, paper = stored(300), RunConfig.model_validate(TABLES).model_dump(mode="json")
+    assert keys(small, stored(4000)) == keys(stored(4000), small) == ["train_calls"], "both ways"
+    assert keys(small, stored(4000, inner={"gate": 1})) == ["train_calls", "inner.gate"]
+    assert keys(paper, stored(2000)) == ["preset"], "with the calls that it takes where nothing is said"
+    assert keys(paper, stored(300)) == ["preset", "train_calls"]
 
 
 def test_a_changed_value_takes_one_line_in_the_list(project: Path) -> None:

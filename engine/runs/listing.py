@@ -11,6 +11,7 @@ from pydantic_core import to_jsonable_python
 
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.config.model_table import ModelTable
+from metaspo.engine.config.presets import CALLS, LOOPS, PLUS, planned
 from metaspo.engine.config.schema import ROLES, RunConfig
 from metaspo.engine.config.toml import as_toml
 from metaspo.engine.errors import RunDirectoryError
@@ -119,14 +120,26 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ..
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Dotted keys in which two configs differ, with both values as TOML has them ("–" for none).
 
-    A key that an older version did not write down is as it is when left out.
+    A key that an older version did not write down is as it is when left out. What is as the presets of both
+    plan it is left out: it follows from what is told.
     """
     left, right = dict(_flat(_whole(old))), dict(_flat(_whole(new)))
+    unsaid = [dict(_flat(_whole(_unsaid(config)))) for config in (old, new)]
     return [
         (key, left.get(key, NONE), right.get(key, NONE))
         for key in {**dict(_flat(old)), **dict(_flat(new))}
-        if left.get(key) != right.get(key) and _counts(key)
+        if left.get(key) != right.get(key)
+        and _counts(key)
+        and (key == "preset" or [left.get(key), right.get(key)] != [plan.get(key) for plan in unsaid])
     ]
+
+
+def _unsaid(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stored config's preset says where nothing else is said."""
+    if config.get("preset") != PLUS:
+        return {}
+    given = {key: value for key, value in config.items() if key not in ("rows", *LOOPS)}
+    return {**planned(given), "train_calls": CALLS}
 
 
 def _whole(config: Mapping[str, Any]) -> dict[str, Any]:
