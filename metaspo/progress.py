@@ -16,7 +16,7 @@ from metaspo.engine import Observer
 from metaspo.engine.journal.address import Address
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runtime.time_left import TimeLeft, spoken
-from metaspo.scheduling import EndpointDown, EndpointUp, Event, HeldBack, Waiting
+from metaspo.scheduling import EndpointDown, EndpointUp, Event, HeldBack, LaneAnswers, Waiting
 from metaspo.scheduling.event_words import sentence_of
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
@@ -133,6 +133,9 @@ class _Said(Observer):
                 self._say(sentence_of(event))
             case EndpointUp(endpoint=endpoint):
                 self._down -= {endpoint, event.lane}
+                self._say(sentence_of(event))
+            case LaneAnswers(lane=lane):
+                self._down.discard(lane)
                 self._say(sentence_of(event))
             case Waiting(lane=lane) if lane not in self._down:
                 self._down.add(lane)

@@ -85,7 +85,7 @@ class LaneGaveUp(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneAnswers(Event):
-    """What the lane had stopped for, not for good, is mended: it answers."""
+    """What the lane had stopped for, not for good, or waited for, is mended: it answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,17 @@ import asyncio
 import logging
 from typing import Final
 
-from metaspo.scheduling import BudgetReached, Doubted, EndpointDown, EndpointUp, Event, LaneGaveUp, Retried, Waiting
+from metaspo.scheduling import (
+    BudgetReached,
+    Doubted,
+    EndpointDown,
+    EndpointUp,
+    Event,
+    LaneAnswers,
+    LaneGaveUp,
+    Retried,
+    Waiting,
+)
 from metaspo.scheduling.event_words import sentence_of
 
 LOG = logging.getLogger(__name__)
@@ -44,6 +54,9 @@ class LaneLog:
         match event:
             case EndpointUp():
                 self._down -= {event.endpoint, event.lane}
+                return logging.INFO
+            case LaneAnswers():
+                self._down.discard(event.lane)
                 return logging.INFO
             case EndpointDown() | Waiting():
                 what = event.endpoint if isinstance(event, EndpointDown) else event.lane

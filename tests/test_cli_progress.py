@@ -11,7 +11,16 @@ from metaspo import console
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.progress import ProgressDisplay
 from metaspo.run_tables import print_run_data
-from metaspo.scheduling import BudgetExhausted, EndpointDown, EndpointUp, Event, HeldBack, RunStopped, Waiting
+from metaspo.scheduling import (
+    BudgetExhausted,
+    EndpointDown,
+    EndpointUp,
+    Event,
+    HeldBack,
+    LaneAnswers,
+    RunStopped,
+    Waiting,
+)
 
 TIMES = ("queue", "limiter", "server", "retry", "store")
 TROUBLE: list[tuple[Event, str]] = [
@@ -215,6 +224,18 @@ def test_a_server_that_is_back_is_told_once_it_was_missed() -> None:
         observer.lane(TROUBLE[0][0])
         observer.lane(EndpointUp(lane="base", at=1, endpoint="http://here/v1"))
     assert told.getvalue().splitlines()[-1] == "run: http://here/v1 answers again"
+
+
+def test_a_model_that_is_waited_for_again_after_an_answer_is_told_again() -> None:
+    told = io.StringIO()
+    waiting = Waiting(lane="base", at=0, patience=900, reason="a page instead of an answer")
+    with ProgressDisplay(Console(file=told, width=200)) as display:
+        observer = display.observer("run")
+        for event in (waiting, waiting, LaneAnswers(lane="base", at=1), waiting):
+            observer.lane(event)
+    first, over, again = told.getvalue().splitlines()
+    assert first == again
+    assert over == "run: the base model answers again"
 
 
 KEPT = "the lane gave up; everything answered is kept."

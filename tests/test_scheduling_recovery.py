@@ -1,12 +1,12 @@
 """Who tries again after a failure, when, and who does not: tables of what happens and what a lane does about it."""
 
 import pytest
-from test_scheduling_lane_state import Rig
+from test_scheduling_lane_state import ERRORS, Rig
 
 from metaspo.backends import AccessDenied, TimedOut
-from metaspo.scheduling import LaneSettings, RunStopped
+from metaspo.scheduling import LaneAnswers, LaneSettings, RunStopped, Waiting
 from metaspo.scheduling.lanes.endpoints import FAULTS_TO_REST, Health
-from metaspo.scheduling.lanes.recovery import DOUBTED
+from metaspo.scheduling.lanes.recovery import DOUBTED, SILENT
 from metaspo.scheduling.lanes.verdicts import FIRST_LASTS, LONGEST_LASTS, Verdicts
 
 Table = list[tuple[float, str, str]]
@@ -108,6 +108,27 @@ def test_after_some_attempts_without_any_answer_it_is_asked_whether_the_server_a
             rig.happen("leave 1", at)
         rig.take_done()
         assert rig.happen("fail 1 half", at) == ("send 0" if stays else "")
+
+
+@pytest.mark.parametrize("failure", ["half", "fault"])
+def test_that_nothing_but_failures_comes_is_told_once_within_seconds_and_that_it_is_over(failure: str) -> None:
+    """Though one request alone meets them, which counts them as its own."""
+    rig, at = Rig(LaneSettings(attempts=8)), 0.0
+    for _ in range(2):  # after an answer it is news again
+        rig.events.clear()
+        rig.happen("ask 1", at)
+        since = at
+        for _ in range(DOUBTED + 2):
+            rig.happen(f"fail 1 {failure}", at)
+            while not rig.out:
+                at += 0.25
+                rig.pump(at)
+        (told,) = (event for event in rig.events if isinstance(event, Waiting))
+        assert told.reason == ERRORS[failure].args[0]
+        assert told.at <= since + 1.5 * SILENT
+        rig.happen("answer 1", at)
+        assert sum(isinstance(event, LaneAnswers) for event in rig.events) == 1
+        at += 1.0
 
 
 def test_an_endpoint_that_a_call_finds_well_again_is_looked_at_for_its_load() -> None:

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from metaspo.backends import AccessDenied, CreditExhausted, FatalError, RequestRejected
-from metaspo.scheduling import CallFailed, LaneGaveUp, LaneStopped, call_failed
+from metaspo.scheduling import CallFailed, LaneAnswers, LaneGaveUp, LaneStopped, Waiting, call_failed
 from metaspo.serving.for_clients import for_client
 from metaspo.serving.lane_log import SAID_AGAIN_AFTER, LaneLog
 from metaspo.serving.replies import failure
@@ -78,3 +78,19 @@ def test_a_client_is_never_told_to_come_sooner_than_is_of_use(seconds: float, to
     failed = CallFailed("a:8000 is down", kind="unavailable", retry_after=seconds)
     assert str(for_client(failed, model="m", servers=[])).endswith(f"Try again in {told}")
     assert failure(failed).headers["retry-after"] == header
+
+
+@pytest.mark.virtual
+async def test_that_a_model_does_not_answer_is_logged_once_until_it_has_answered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = LaneLog()
+    with caplog.at_level(logging.WARNING):
+        for at in range(4):
+            log(Waiting(lane="m", at=at, patience=900.0, reason="sent a page instead of an answer"))
+            if at == 1:
+                log(LaneAnswers(lane="m", at=at))
+    first, again = (record.getMessage() for record in caplog.records)
+    assert first == again
+    assert "m model" in first
+    assert "sent a page" in first

@@ -54,13 +54,16 @@ class Recovery:
 
     def answered(self, call: Call, now: float) -> None:
         """A call was: its server answers, and its endpoint."""
+        waited = self.patience.told
         self.patience.succeeded()
-        if self.verdicts.answered(call.flight.request.model):
-            self._emit(events.LaneAnswers(lane=self._lane, at=now))
+        mended = self.verdicts.answered(call.flight.request.model)
         self.doubt.answered(call.flight)
-        if call.endpoint.succeed(call.flight.key, now):
+        up = call.endpoint.succeed(call.flight.key, now)
+        if up:
             self._endpoints.look_next(call.endpoint, now)
             self._emit(events.EndpointUp(lane=self._lane, at=now, endpoint=call.endpoint.backend.name))
+        if mended or (waited and not up):
+            self._emit(events.LaneAnswers(lane=self._lane, at=now))
         for endpoint, refusal in call.flight.refused_by.items():
             if endpoint.failed_alone(call.flight.key, since=refusal.at):
                 self.rest(endpoint, refusal.error, now)
@@ -133,7 +136,8 @@ class Recovery:
         flight.retries = past.after(counts=counts, quick=decision.quick, wait=decision.wait, now=now)
         if not counts and not decision.quick:
             patience.failing(now)
-            if not decision.hold:  # which says itself for how long
+            # A hold says itself for how long it is.
+            if not decision.hold and patience.failing_since is not None and now >= patience.failing_since + SILENT:
                 self._say_that_all_wait(now)
         if (stopped := self.verdicts.of(flight.request.model)) is not None:
             return stopped
@@ -142,16 +146,18 @@ class Recovery:
         if reason := patience.reason_to_give_up(flight.retries, error, wait=decision.wait):
             return patience.unavailable(reason)
         wait = self.again(flight, error, decision.wait if decision.wait > held else 0.0, now)
-        if flight.waiters and (
-            on_trial and decision.endpoint == "count" and not decision.spoke if rests else self._is_doubtful(call)
-        ):
+        if not flight.waiters:
+            return wait
+        if doubtful := not rests and self._is_doubtful(call):
+            self._say_that_all_wait(now)
+        if doubtful or (rests and on_trial and decision.endpoint == "count" and not decision.spoke):
             self.doubt.ask_witness(flight, now)  # a better trial than one more of those that fail
         return wait
 
     def _say_that_all_wait(self, now: float) -> None:
-        """Once, where nothing has been answered for a while."""
+        """Once, until something is answered."""
         patience = self.patience
-        if not patience.told and patience.failing_since is not None and now >= patience.failing_since + SILENT:
+        if not patience.told:
             patience.told = True
             reason = describe(patience.last_error) if patience.last_error else ""
             self._emit(events.Waiting(lane=self._lane, at=now, patience=patience.seconds, reason=reason))
