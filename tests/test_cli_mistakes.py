@@ -186,7 +186,7 @@ def test_a_spoilt_run_directory(project: Path) -> None:
     spoilt.mkdir(parents=True)
     (spoilt / "config.json").write_text("{}", encoding="utf-8")
     (spoilt / "journal.jsonl").write_text('{"event": "start", "address": ""}\n', encoding="utf-8")
-    for text in ("{half", '{"all_sessions": [1]}', '{"all_sessions": {"sessions": "many"}}'):
+    for text in ("{half", '{"all_sessions": [1]}', '{"all_sessions": {"sessions": "-3"}}'):
         (spoilt / "summary.json").write_text(text, encoding="utf-8")
         for command in (["show", "old"], ["show", "old", "--json"]):
             mistake(here(*command), "summary.json: cannot be read: ", "started again, writes it anew")
