@@ -13,7 +13,7 @@ from metaspo.engine import ConfigError, Prepared, RunReport, optimize_many, plan
 from metaspo.engine.config.calls import inner_proposer, outer_proposer
 from metaspo.engine.config.load import with_overrides
 from metaspo.engine.runs.directory import command_of
-from metaspo.overrides import all_overrides
+from metaspo.overrides import all_overrides, naming_calls
 from metaspo.parameters import Calls, Configs, Json, NamedArguments, On, Port, Quiet, Sets
 from metaspo.plan_tables import endless
 from metaspo.progress import ProgressDisplay
@@ -41,7 +41,7 @@ def optimize(
     Several configs run together over shared servers and limits. Started again with the same config, a run goes on where
     it stopped: every answer that was paid for is in the cache.
     """
-    with exit_on_user_error():
+    with exit_on_user_error(), naming_calls(calls):
         prepared = [prepare(path, overrides=all_overrides(calls, sets)) for path in configs]
         if on is None:
             _optimize(prepared, json=json, quiet=quiet, web=web, port=port)

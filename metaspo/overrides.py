@@ -1,6 +1,7 @@
 """What `--set key=value` and `--calls` change of a config."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from metaspo.engine import ConfigError
@@ -11,6 +12,17 @@ from metaspo.engine.config.toml import parse_toml
 def all_overrides(calls: int | None, sets: Sequence[str] | None) -> dict[str, Any]:
     """What both options change; a key that is set wins over what is planned for it."""
     return {**({} if calls is None else planned_for(calls)), **parse_overrides(sets)}
+
+
+@contextmanager
+def naming_calls(calls: int | None) -> Iterator[None]:
+    """What is wrong with `train_calls` is told of `--calls`, where that said so many."""
+    try:
+        yield
+    except ConfigError as error:
+        if calls is None:
+            raise
+        raise ConfigError(str(error).replace(": train_calls: ", f": --calls {calls}: ", 1)) from error
 
 
 def parse_overrides(given: Sequence[str] | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from metaspo.engine import ConfigError, Plan, Prepared, check_optimizable, find_
 from metaspo.engine.config.plan import ASSUMED, Pace
 from metaspo.engine.config.toml import read_toml
 from metaspo.engine.runs.prepare import tell_notices
-from metaspo.overrides import all_overrides
+from metaspo.overrides import all_overrides, naming_calls
 from metaspo.parameters import RUNS, Calls, Json, NamedArguments, RunsFolder, Sets
 from metaspo.plan_tables import caps_reached, plan_data, print_plan, print_scale, scale_data
 
@@ -57,7 +57,7 @@ def plan(
     json: Json = False,
 ) -> None:
     """Say what runs will need, before anything is spent: calls, tokens, dollars, time; or by replicas and tiers."""
-    with exit_on_user_error():
+    with exit_on_user_error(), naming_calls(calls):
         if like and speed is not None:
             raise ConfigError("--like and --speed both say how fast a replica is: give one of them")
         like, pace = _pace(like, speed, runs)
