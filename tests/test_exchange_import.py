@@ -201,6 +201,7 @@ def test_prompts_alone_take_their_examples_from_a_file(tmp_path: Path, monkeypat
     ("name", "text", "says"),
     [
         ("p.txt", "", "is empty"),
+        ("reviews.toml", 'user_prompt = "Say: {question}"', "reviews.toml: is TOML, as metaspo's own configs are"),
         ("p.txt", "{a} or {b}", "one place for the question is wanted, {question}; it has: {a}, {b}"),
         ("p.txt", "Be kind.", "no task there"),
         ("p.json", "[1]", "no config of promptfoo, no saved program of DSPy and no chat"),

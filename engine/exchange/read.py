@@ -52,6 +52,10 @@ def _read(path: Path) -> Imported:
 
 
 def _as_written(path: Path) -> Imported:
+    if path.suffix.lower() == ".toml":
+        raise ConfigError(
+            f"{path}: is TOML, as metaspo's own configs are, and no file of another tool: use it as it is"
+        )
     if path.suffix.lower() not in STRUCTURED:
         return read_prompt_file(path)
     data = read_structured(path)
