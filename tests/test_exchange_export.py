@@ -12,10 +12,12 @@ from exchange_world import HARD, QUESTIONS, SYSTEMS, USERS, chat, found_of
 from hypothesis import given
 from world import World
 
+from metaspo.engine.config.load import load_config
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange import targets
 from metaspo.engine.exchange.export import TOOLS
 from metaspo.engine.exchange.templates import f_string, jinja
+from metaspo.engine.tasks import AnswerSpec
 
 WORLD = World(3)
 
@@ -112,6 +114,18 @@ def test_every_export_asks_nothing_and_says_where_it_comes_from(finished: Path, 
             row = rows[task["task"]]
             assert (task["score_low"], task["score_high"]) == (row["interval"]["low"], row["interval"]["high"])
     assert server.calls == calls
+
+
+@pytest.mark.parametrize("tool", ["text", "messages", "promptfoo", "dspy"])
+def test_how_answers_look_comes_back(finished: Path, tool: str) -> None:
+    """Of what no tool's own file says; where it cannot be read that is said."""
+    files = here("export", "--to", tool, "--task", "a", "--out", "out", "--json").data["files"]
+    about = Path("out/about.json")
+    assert here("import", *files, "--out", "new", "--data", "a.test.jsonl").code == 0
+    assert load_config(Path("new/metaspo.toml")).tasks[0].answer == AnswerSpec(kind="label", labels=("yes", "no"))
+    about.write_text(about.read_text().replace('"label"', '"integer"').replace('"labels"', '"options"'))
+    (fault,) = here("import", *files, "--out", "other").errors
+    assert fault.startswith("out/about.json: is not as `metaspo export` writes it")
 
 
 def test_examples_go_along_where_the_tool_has_a_place_for_them(finished: Path) -> None:

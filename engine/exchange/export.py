@@ -65,7 +65,7 @@ async def export_run(
     """
     exported = await _exported(run, to, task, without_system)
     files = TOOLS[to].files(exported)
-    about = {**exported.about, "tasks": [each.about for each in exported.tasks]}
+    about = {**exported.about, "tasks": [{**each.about, **each.looks} for each in exported.tasks]}
     files["about.json"] = orjson.dumps(about, option=JSON).decode().strip()
     folder = folder or run.path / "export" / to
     folder.mkdir(parents=True, exist_ok=True)

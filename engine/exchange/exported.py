@@ -18,6 +18,7 @@ from metaspo.engine.runs.stored import Data, finished_at, read_result, rows_of, 
 from metaspo.engine.strategies.demonstrations import without_own
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import AnswerSpec, Example, TaskSpec
+from metaspo.engine.tasks.answer_spec import ANSWER_KINDS
 from metaspo.engine.tasks.base import PLACEHOLDER
 
 About = Mapping[str, str | float]
@@ -43,6 +44,15 @@ class ExportedTask:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     program: str = ""
     answers: TaskAnswers | None = None
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """Its `answer` table, without how the answers were found in the data; a format of the user's own stays there,
+        whose file does not come along."""
+        if self.answer.kind not in ANSWER_KINDS:
+            return {}
+        said = self.answer.model_dump(mode="json", exclude_defaults=True, exclude={"gold_pattern"})
+        return {"answer": {"kind": self.answer.kind, **said}}
 
     def messages(self, asked: str | Example = PLACEHOLDER) -> tuple[Message, ...]:
         """The chat that puts a question, or an example with the turns before it; if none is given, a template with

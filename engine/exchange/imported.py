@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from metaspo.backends.paths import read_written, why_unreadable
+from metaspo.engine.config.toml import as_toml
 from metaspo.engine.errors import ConfigError, PromptError
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, check_system_prompt, check_user_prompt
 from metaspo.engine.tasks import TaskError, TaskSpec
@@ -37,11 +38,12 @@ _LOCAL_BASE = 'backend = "local"\nmodel = "qwen2.5-coder-0.5b"\nmax_tokens = 64'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedTask:
-    """One task: its first user prompt and what examples came with it."""
+    """One task: its first user prompt, what examples came with it, and its `answer` table; empty where not known."""
 
     name: str
     user_prompt: str
     rows: tuple[Row, ...] = ()
+    answer: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +133,8 @@ def _task(task: ImportedTask, data: Path | None, *, labelled: bool) -> tuple[str
             f'{split} = {{path = {path}, part = "{part}", group = "question"}}'
             for split, part in (("train", "0-50%"), ("test", "50-100%"))
         ]
-    answer = "label" if (_are_labels(task.rows) if len(task.rows) > 1 else labelled) else "text"
-    keys = [f"name = {_toml(task.name)}", 'role = "source"', *splits, f'answer = "{answer}"']
+    looks = "label" if (_are_labels(task.rows) if len(task.rows) > 1 else labelled) else "text"
+    keys = [f"name = {_toml(task.name)}", 'role = "source"', *splits, f"answer = {as_toml(task.answer or looks)}"]
     return "\n".join(["[[tasks]]", *keys, f"user_prompt = {_toml(task.user_prompt)}", ""]), files
 
 

@@ -3,17 +3,20 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange.dspy_program import is_program, read_program
-from metaspo.engine.exchange.imported import Imported
+from metaspo.engine.exchange.imported import Imported, task_name
 from metaspo.engine.exchange.prompt_files import read_chat, read_prompt_file
 from metaspo.engine.exchange.promptfoo_tests import is_promptfoo, read_promptfoo
 from metaspo.engine.exchange.structured import read_structured
+from metaspo.engine.tasks import AnswerSpec
 
+ABOUT = "about.json"  # beside the files of every export
 UNSHAPED = (
     AttributeError,
     LookupError,
@@ -28,15 +31,37 @@ STRUCTURED = (".json", ".yaml", ".yml")
 def read_files(paths: Sequence[Path]) -> Imported:
     """What files hold together: configs of promptfoo, programs of DSPy, bodies of chat requests, prompts as texts.
 
+    How the answers of what metaspo exported look stands in the `about.json` beside it.
+
     Raises:
         ConfigError: for a file that is none of these or cannot be used, or files that do not go together.
     """
-    imported = reduce(Imported.beside, (_read(path) for path in paths if path.name != "about.json"), Imported())
+    imported = reduce(Imported.beside, (_read(path) for path in paths if path.name != ABOUT), Imported())
     if not imported.tasks:
         raise ConfigError(
             f"{', '.join(map(str, paths))}: no task there: a user prompt has a place for the question, {{question}}"
         )
-    return imported
+    answers: dict[str, Any] = {}
+    for folder in {path.parent: None for path in paths}:
+        answers |= _answers(folder / ABOUT)
+    tasks = (replace(task, answer=answers.get(task.name, {})) for task in imported.tasks)
+    return replace(imported, tasks=tuple(tasks))
+
+
+def _answers(path: Path) -> dict[str, Any]:
+    """By task how its answers look, where the file is one of an export that says so. Raises `ConfigError`."""
+    if not path.is_file():
+        return {}
+    try:
+        about = read_structured(path)
+        tasks = about["tasks"] if isinstance(about, Mapping) and "metaspo" in about else ()
+        said = {task_name(task["task"]): task["answer"] for task in tasks if task.get("answer")}
+        for answer in said.values():
+            AnswerSpec.model_validate(answer)
+        json.dumps(said, ensure_ascii=False).encode()
+    except UNSHAPED as error:
+        raise ConfigError(f"{path}: is not as `metaspo export` writes it; move it away to do without") from error
+    return said
 
 
 def _read(path: Path) -> Imported:
