@@ -124,14 +124,14 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple
     plan it is left out: it follows from what is told.
     """
     left, right = dict(_flat(_whole(old))), dict(_flat(_whole(new)))
-    unsaid = [dict(_flat(_whole(_unsaid(config)))) for config in (old, new)]
-    return [
-        (key, left.get(key, NONE), right.get(key, NONE))
-        for key in {**dict(_flat(old)), **dict(_flat(new))}
-        if left.get(key) != right.get(key)
-        and _counts(key)
-        and (key == "preset" or [left.get(key), right.get(key)] != [plan.get(key) for plan in unsaid])
-    ]
+    named = {**dict(_flat(old)), **dict(_flat(new))}
+    keys = [key for key in named if left.get(key) != right.get(key) and _counts(key)]
+    if keys and PLUS in (old.get("preset"), new.get("preset")):  # else nothing is planned otherwise than by default
+        one, other = (dict(_flat(_whole(_unsaid(config)))) for config in (old, new))
+        keys = [
+            key for key in keys if key == "preset" or (left.get(key), right.get(key)) != (one.get(key), other.get(key))
+        ]
+    return [(key, left.get(key, NONE), right.get(key, NONE)) for key in keys]
 
 
 def _unsaid(config: Mapping[str, Any]) -> dict[str, Any]:

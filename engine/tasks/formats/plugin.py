@@ -76,8 +76,10 @@ class Plugin:
         return answer
 
     def _called(self, method: Callable[..., T], *texts: str) -> T:
-        said = f"answer.kind = {self.path!r} failed on"
-        return called(method, *texts, failed=lambda why: FormatError(f"{said} {shown(texts[0])}: {why}"))
+        return called(method, *texts, failed=partial(self._failed_on, texts[0]))
+
+    def _failed_on(self, text: str, why: str) -> FormatError:
+        return FormatError(f"answer.kind = {self.path!r} failed on {shown(text)}: {why}")
 
 
 def build_plugin(path: str, options: Mapping[str, Any], *, base_dir: Path, tagged: bool) -> Plugin:
