@@ -21,6 +21,7 @@ from calibration_figures import (
     Bounds,
     covered,
     gain_bounds,
+    lowest_to_highest,
     marked,
     measured_again,
     same_as_engine,
@@ -30,6 +31,8 @@ from calibration_luck import luck_table
 from calibration_macro_f1 import macro_f1_table
 from calibration_protocols import protocol_outside, protocol_results, protocol_table
 from calibration_world import Cell, draw
+
+from metaspo.backends.counted import counted
 
 SIZES = ((2, 20), (2, 100), (3, 50), (3, 500), (5, 50), (7, 40), (14, 20), (14, 100))
 SHARES = (0.02, 0.1, 0.5, 0.98)
@@ -122,7 +125,7 @@ def coverage_table(results: Sequence[Result]) -> list[str]:
     """By seeds and by size, over everything else."""
     groups: dict[str, list[Result]] = {}
     for each in results:
-        groups.setdefault(_seeds(each.cell.seeds), []).append(each)
+        groups.setdefault(counted(each.cell.seeds, "seed"), []).append(each)
     for each in results:
         groups.setdefault("{}×{}".format(*each.cell.size), []).append(each)
     return [
@@ -131,7 +134,9 @@ def coverage_table(results: Sequence[Result]) -> list[str]:
         f"| | {' | '.join(FIGURES)} |",
         "|---" * (len(FIGURES) + 1) + "|",
         *(
-            f"| {name} | " + " | ".join(_range(each.covers[figure] for each in there) for figure in FIGURES) + " |"
+            f"| {name} | "
+            + " | ".join(lowest_to_highest(each.covers[figure] for each in there) for figure in FIGURES)
+            + " |"
             for name, there in groups.items()
         ),
     ]
@@ -175,7 +180,7 @@ def outside(results: Sequence[Result]) -> list[str]:
         sides = Counter((each.covers[figure] > HIGH) - (each.covers[figure] < LOW) for each in results)
         seeds = sorted({each.cell.seeds for each in results})
         lines += ["", f"**{figure[0].upper()}{figure[1:]}**: cells below: {sides[-1]}, above: {sides[1]}", ""]
-        lines += ["| cell | " + " | ".join(map(_seeds, seeds)) + " |", "|---" * (len(seeds) + 1) + "|"]
+        lines += ["| cell | " + " | ".join(counted(n, "seed") for n in seeds) + " |", "|---" * (len(seeds) + 1) + "|"]
         for size, share in dict.fromkeys((each.cell.size, each.cell.share) for each in results):
             there = [each for each in results if (each.cell.size, each.cell.share) == (size, share)]
             row = ["/".join(marked(each.covers[figure]) for each in there if each.cell.seeds == n) for n in seeds]
@@ -188,15 +193,6 @@ def _groups(results: Sequence[Result]) -> dict[tuple[int, float], list[Result]]:
     for each in results:
         groups.setdefault((each.cell.seeds, each.cell.spread), []).append(each)
     return groups
-
-
-def _seeds(number: int) -> str:
-    return f"{number} seed{'s' * (number > 1)}"
-
-
-def _range(figures: Iterable[float]) -> str:
-    all_of_them = list(figures)
-    return f"{min(all_of_them):.1f}–{max(all_of_them):.1f}"
 
 
 def _mean(figures: Iterable[float]) -> str:

@@ -1,6 +1,6 @@
 """The intervals of metaspo.engine.statistics, a second time: for many repetitions at once, all seeds alike."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +39,12 @@ class Parts(NamedTuple):
 def covered(bounds: Bounds, truth: Floats) -> float:
     """How often the interval holds the truth, in percent."""
     return 100 * float(((bounds[0] <= truth) & (truth <= bounds[1])).mean())
+
+
+def lowest_to_highest(figures: Iterable[float]) -> str:
+    """As tables have it."""
+    all_of_them = list(figures)
+    return f"{min(all_of_them):.1f}–{max(all_of_them):.1f}"
 
 
 def marked(coverage: float) -> str:

@@ -1,16 +1,27 @@
 """Generalizing and adapting: whether the share of better user prompts, and what is saved, are as sure as they say."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import inf
 
 import numpy as np
-from calibration_figures import MOST, Bounds, Floats, covered, gain_bounds, marked, measured_again, share_bounds
+from calibration_figures import (
+    MOST,
+    Bounds,
+    Floats,
+    covered,
+    gain_bounds,
+    lowest_to_highest,
+    marked,
+    measured_again,
+    share_bounds,
+)
 from calibration_world import ALIKE, CHUNK, PER_POINT, Cell
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from metaspo.backends.counted import counted
 from metaspo.engine.statistics import SplitGrades
 from metaspo.engine.studies.protocol_scores import share_better
 from metaspo.engine.studies.savings import first_passage
@@ -55,11 +66,11 @@ def protocol_table(results: Sequence[Result]) -> list[str]:
     for kind, figures in (("Coverage", "covers"), ("Equal methods called different", "alarms"), ("Seen", "power")):
         for figure in dict.fromkeys(name for each in results for name in getattr(each, figures)):
             seeds = sorted({each.cell.seeds for each in results})
-            lines += ["", f"| {kind}: {figure} | " + " | ".join(f"{n} seed{'s' * (n > 1)}" for n in seeds) + " |"]
+            lines += ["", f"| {kind}: {figure} | " + " | ".join(counted(n, "seed") for n in seeds) + " |"]
             lines.append("|---" * (len(seeds) + 1) + "|")
             for tasks, examples in dict.fromkeys(each.cell.size for each in results):
                 there = [
-                    _range(
+                    lowest_to_highest(
                         getattr(each, figures)[figure]
                         for each in results
                         if (each.cell.size, each.cell.seeds) == ((tasks, examples), n)
@@ -206,7 +217,7 @@ def protocol_outside(results: Sequence[Result]) -> Iterator[str]:
         cells = [each for each in results if figure in each.covers]
         yield f"\n**{figure[0].upper()}{figure[1:]}**\n"
         columns = list(dict.fromkeys((each.cell.seeds, each.cell.spread) for each in cells))
-        yield "| cell | " + " | ".join(f"{n} seed{'s' * (n > 1)}, {100 * spread:.0f}" for n, spread in columns) + " |"
+        yield "| cell | " + " | ".join(f"{counted(n, 'seed')}, {100 * spread:.0f}" for n, spread in columns) + " |"
         yield "|---" * (len(columns) + 1) + "|"
         for size, share in dict.fromkeys((each.cell.size, each.cell.share) for each in cells):
             there = [each.covers[figure] for each in cells if (each.cell.size, each.cell.share) == (size, share)]
@@ -225,8 +236,3 @@ def _first(reached: Sequence[NDArray[np.bool_]]) -> Floats:
     """Per repetition the first that holds; `inf` if none does."""
     table = np.array(reached)
     return np.where(table.any(axis=0), table.argmax(axis=0), inf)
-
-
-def _range(figures: Iterable[float]) -> str:
-    all_of_them = list(figures)
-    return f"{min(all_of_them):.1f}–{max(all_of_them):.1f}"

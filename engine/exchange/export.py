@@ -9,7 +9,7 @@ import orjson
 
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange import targets
-from metaspo.engine.exchange.exported import ExportedRun, exported_run
+from metaspo.engine.exchange.exported import ABOUT, ExportedRun, exported_run
 from metaspo.engine.exchange.targets import Target
 from metaspo.engine.runs.answers import Split, run_answers
 from metaspo.engine.runs.directory import JSON, RunDirectory, write_text
@@ -66,7 +66,7 @@ async def export_run(
     exported = await _exported(run, to, task, without_system)
     files = TOOLS[to].files(exported)
     about = {**exported.about, "tasks": [{**each.about, **each.looks} for each in exported.tasks]}
-    files["about.json"] = orjson.dumps(about, option=JSON).decode().strip()
+    files[ABOUT] = orjson.dumps(about, option=JSON).decode().strip()
     folder = folder or run.path / "export" / to
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():

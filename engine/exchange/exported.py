@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 from metaspo.backends import Message
 from metaspo.engine.config.models import model_of
@@ -21,6 +21,7 @@ from metaspo.engine.tasks import AnswerSpec, Example, TaskSpec
 from metaspo.engine.tasks.answer_spec import ANSWER_KINDS
 from metaspo.engine.tasks.base import PLACEHOLDER
 
+ABOUT: Final = "about.json"  # beside the files of every export
 About = Mapping[str, str | float]
 SCORE_KEYS = ("score_before", "score", "score_low", "score_high")  # of a task, where it was tested; a 95% interval
 

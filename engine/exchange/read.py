@@ -10,13 +10,13 @@ from typing import Any
 
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange.dspy_program import is_program, read_program
+from metaspo.engine.exchange.exported import ABOUT
 from metaspo.engine.exchange.imported import Imported, task_name
 from metaspo.engine.exchange.prompt_files import read_chat, read_prompt_file
 from metaspo.engine.exchange.promptfoo_tests import is_promptfoo, read_promptfoo
 from metaspo.engine.exchange.structured import read_structured
 from metaspo.engine.tasks import AnswerSpec
 
-ABOUT = "about.json"  # beside the files of every export
 UNSHAPED = (
     AttributeError,
     LookupError,

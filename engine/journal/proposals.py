@@ -7,6 +7,7 @@ from proposed nothing, which is no fault and not counted.
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from metaspo.backends.counted import counted
 from metaspo.engine.journal.events import Malformed, Proposal
 
 MIN_LOST = 3  # lost proposals that are worth a warning, if they are half of all
@@ -52,10 +53,10 @@ class Proposals:
         """How often a prompt was not taken for its wording; "" if never."""
         if not self.unfit:
             return ""
-        answers, were = ("answer", "was") if self.unfit == 1 else ("answers", "were")
+        answers = counted(self.unfit, "answer of the optimizer model was", "answers of the optimizer model were")
         return (
-            f"{self.unfit:,} {answers} of the optimizer model {were} not taken, because the prompt broke what the "
-            f"config asks of its wording (the last: {self.last_unfit})."
+            f"{answers} not taken, because the prompt broke what the config asks of its wording "
+            f"(the last: {self.last_unfit})."
         )
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from metaspo.backends.counted import counted
 from metaspo.engine.evaluation.answers import example_data, outcome_data
 from metaspo.engine.evaluation.scorecard import Outcome
 from metaspo.engine.evaluation.test_score import TestScore
@@ -64,7 +65,7 @@ class Gain:
     @property
     def sentence(self) -> str:
         """All of it for people."""
-        tasks = f"{self.tasks} {'unseen target' if self.role == 'target' else 'source'} task{'s' * (self.tasks != 1)}"
+        tasks = counted(self.tasks, "unseen target task" if self.role == "target" else "source task")
         return f"Mean over {tasks}: {self.before:.1%} → {self.after:.1%}, {self.points}: {self.verdict}."
 
 

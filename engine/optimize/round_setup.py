@@ -77,10 +77,10 @@ class RoundSetup:
     calls: TrainCalls = field(default_factory=TrainCalls)
     objective: Objective = field(default_factory=Objective)
 
-    def spare(self, calls: int) -> None:
-        """So many of its base calls are never made. Where the run is capped, others are made in their place."""
+    def spare(self, base: int, *, optimizer: int = 0) -> None:
+        """So many of its calls are never made. Where the run is capped, others are made in their place."""
         if self.calls.left is None:
-            self.context.observer.calls_done(base_calls=calls)
+            self.context.observer.calls_done(base_calls=base, optimizer_calls=optimizer)
 
     @property
     def wording(self) -> Wording:

@@ -113,9 +113,8 @@ class RoundSearchContext:
 
     def release(self, planned: CallBound) -> None:
         """The round is over: what was planned for proposing and not needed never will be."""
-        self._setup.spare(max(0, planned.base - self._evaluated))
-        if self._setup.calls.left is None:
-            self._setup.context.observer.calls_done(optimizer_calls=max(0, planned.optimizer - self._asked))
+        base, optimizer = planned.base - self._evaluated, planned.optimizer - self._asked
+        self._setup.spare(max(0, base), optimizer=max(0, optimizer))
 
     async def score(self, step: str, prompts: Sequence[str], *, rows: Rows | None = None) -> list[Trial]:
         """Score prompts side by side; repeats, unusable and refused ones and those beyond the cap are left out.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
+from metaspo.backends.counted import counted
 from metaspo.engine.money import show_dollars
 from metaspo.engine.statistics import Comparison, Interval
 from metaspo.engine.studies.effort import about_effort, about_equal_calls, about_everywhere, about_user_prompts, effort
@@ -143,7 +144,7 @@ def against_table(study: Study, comparisons: Sequence[Comparison], *, name: str 
         )
         for comparison in comparisons
     )
-    family = f"p is corrected (Holm) for {len(rows)} comparison{'s' * (len(rows) > 1)}."
+    family = f"p is corrected (Holm) for {counted(len(rows), 'comparison')}."
     one_run = any(comparison.one_run for comparison in comparisons)
     seeds = " With one seed it is about the prompts that this seed found, not about what others would find." * one_run
     return Table(
