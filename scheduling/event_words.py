@@ -26,7 +26,8 @@ def sentence_of(event: Event) -> str:
             return f"{event.endpoint} answers again"
         case Waiting():
             why = f" ({event.reason})" if event.reason else ""
-            return f"no server of the {event.lane} model answers{why}; waiting up to {event.patience:.0f} s"
+            tries = f", or until a request has failed {event.attempts} times" if event.attempts > 1 else ""
+            return f"no server of the {event.lane} model answers{why}; waiting up to {event.patience:.0f} s{tries}"
         case HeldBack():
             return f"calls to the {event.lane} model are held back for {event.wait:.0f} s: {event.reason}"
         case LaneGaveUp():

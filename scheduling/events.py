@@ -69,10 +69,12 @@ class EndpointUp(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting(Event):
-    """Nobody answers the lane, for that `reason` last; it gives up after `patience` seconds without success."""
+    """Nobody answers the lane, for that `reason` last; it gives up after `patience` seconds without success, or once a
+    request has failed `attempts` times (0: these failures do not count)."""
 
     patience: float
     reason: str = ""
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

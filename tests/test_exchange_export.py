@@ -17,6 +17,7 @@ from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange import targets
 from metaspo.engine.exchange.export import TOOLS
 from metaspo.engine.exchange.templates import f_string, jinja
+from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.tasks import AnswerSpec
 
 WORLD = World(3)
@@ -227,6 +228,12 @@ def test_mistakes_are_told(project: Path) -> None:
         "there are no runs in .metaspo/runs; `metaspo optimize CONFIG` makes one",
     ]
     assert here("optimize", "run.toml", "--quiet", "--set", "budget.calls=1").code == 3
-    assert here("export").errors[0].endswith("this run has no result yet; start it again to finish it")
+    finishes = "this run has no result yet; this finishes it: metaspo optimize run.toml --set budget.calls=2"
+    assert here("export").errors[0].endswith(finishes)
+    (run,) = Path(".metaspo/runs").iterdir()
+    evaluated = here("evaluate", "run.toml", "--run", run.name)
+    assert (evaluated.code, evaluated.errors[0].endswith(finishes)) == (2, True)
+    with RunDirectory(run).held():
+        assert here("export").errors[0].endswith("this run has no result yet; it is under way: wait for its end")
     (error,) = here("export", "--to", "promtfoo").errors
     assert error.startswith("'promtfoo' is no kind of export (did you mean 'promptfoo'?)")

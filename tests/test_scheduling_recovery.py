@@ -5,6 +5,7 @@ from test_scheduling_lane_state import ERRORS, Rig
 
 from metaspo.backends import AccessDenied, TimedOut
 from metaspo.scheduling import LaneAnswers, LaneSettings, RunStopped, Waiting
+from metaspo.scheduling.event_words import sentence_of
 from metaspo.scheduling.lanes.endpoints import FAULTS_TO_REST, Health
 from metaspo.scheduling.lanes.recovery import DOUBTED, SILENT
 from metaspo.scheduling.lanes.verdicts import FIRST_LASTS, LONGEST_LASTS, Verdicts
@@ -125,10 +126,39 @@ def test_that_nothing_but_failures_comes_is_told_once_within_seconds_and_that_it
                 rig.pump(at)
         (told,) = (event for event in rig.events if isinstance(event, Waiting))
         assert told.reason == ERRORS[failure].args[0]
+        assert sentence_of(told).endswith("; waiting up to 900 s, or until a request has failed 8 times")
         assert told.at <= since + 1.5 * SILENT
         rig.happen("answer 1", at)
         assert sum(isinstance(event, LaneAnswers) for event in rig.events) == 1
         at += 1.0
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_who_fails_faster_than_others_are_answered_says_nothing_of_the_server(others: int) -> None:
+    rig, at = Rig(LaneSettings(concurrency=2, attempts=8)), 0.0
+    for number in range(others + 1):
+        rig.happen(f"ask {number}", at)
+    for _ in range(DOUBTED):
+        while others not in dict(rig.out):
+            at += 0.25
+            rig.pump(at)
+        rig.happen(f"fail {others} half", at)
+    assert sum(isinstance(event, Waiting) for event in rig.events) == 1 - others
+    for number in range(others):
+        rig.happen(f"answer {number}", 30.0)
+    assert not any(isinstance(event, LaneAnswers) for event in rig.events)
+
+
+@pytest.mark.parametrize(("failure", "attempts"), [("half", 8), ("fault", 0)])
+def test_it_is_told_that_a_wait_ends_with_a_requests_attempts_where_these_are_used_up(
+    failure: str, attempts: int
+) -> None:
+    rig = Rig(LaneSettings(concurrency=FAULTS_TO_REST, attempts=8))
+    for number in range(FAULTS_TO_REST):
+        rig.happen(f"ask {number}", 0)
+    for number in range(FAULTS_TO_REST):
+        rig.happen(f"fail {number} {failure}", 1)
+    assert [event.attempts for event in rig.events if isinstance(event, Waiting)] == [attempts]
 
 
 def test_an_endpoint_that_a_call_finds_well_again_is_looked_at_for_its_load() -> None:

@@ -134,8 +134,15 @@ def read_result(run: RunDirectory) -> Data:
     """The result of a finished run. Raises `RunDirectoryError` if it has none."""
     result = read_json(run, part="result")
     if not result:
-        raise RunDirectoryError(f"{run.path}: this run has no result yet; start it again to finish it")
+        raise RunDirectoryError(f"{run.path}: this run has no result yet; {_how_to_finish(run)}")
     return result
+
+
+def _how_to_finish(run: RunDirectory) -> str:
+    if run.in_use:
+        return "it is under way: wait for its end"
+    command, hindered = going_on(run)
+    return hindered or (f"this finishes it: {command}" if command else "start it again to finish it")
 
 
 def run_data(run: RunDirectory) -> Data:

@@ -189,6 +189,10 @@ class CallsOut:
             self.overdue_at = now + (LOOK_AT_FEW if watched <= MANY else LOOK_AGAIN)
         self.overdue_at = max(self.overdue_at, now + LOOK_AT_FEW) if self._calls else inf
 
+    def out_since(self, then: float | None) -> bool:
+        """Whether one that was sent by that time is."""
+        return then is not None and any(call.sent <= then for call in self._calls)
+
     def _few(self, limit: int) -> bool:
         """Whether at most so many requests are out."""
         return self.in_flight <= MAX_OUT * limit and len({call.flight for call in self._calls}) <= limit

@@ -56,7 +56,7 @@ class LaneState:
         throttle = self._throttle = Throttle(settings, endpoints=len(backends), lane=name, emit=around.emit)
         self.allowance = throttle.limits.shared
         self.books = Books(name, settings, around)
-        recovery = self._recovery = Recovery(self, settings, around, endpoints=endpoints)
+        recovery = self._recovery = Recovery(self, settings, around, endpoints=endpoints, calls=calls)
         self.verdicts, self.doubt = recovery.verdicts, recovery.doubt
         self.unanswered = Unanswered(
             self, around, calls=calls, waiting=waiting, throttle=throttle, books=self.books, recovery=recovery

@@ -13,20 +13,21 @@ class Patience:
     """Runs from the first failure that is not a request's own until a call is answered; synchronous, told the time.
 
     Attributes:
+        attempts: how often a request may fail before it is given up.
         failing_since: when it began to run; None while it does not.
         heard: whether a server of this lane has ever shown signs of life.
         told: whether anybody was told that it runs.
         last_error: what failed last, or only a person can mend; None since a call was answered.
     """
 
-    __slots__ = ("_attempts", "_first", "_lane", "_usual", "failing_since", "heard", "last_error", "told")
+    __slots__ = ("_first", "_lane", "_usual", "attempts", "failing_since", "heard", "last_error", "told")
 
     def __init__(self, lane: str, settings: LaneSettings) -> None:
         self.failing_since: float | None = None
         self.heard = self.told = False
         self.last_error: BackendError | None = None
         self._lane = lane
-        self._attempts = settings.attempts
+        self.attempts = settings.attempts
         self._usual = settings.patience
         self._first = min(settings.patience, settings.first_patience)
 
@@ -65,7 +66,7 @@ class Patience:
 
     def used_up(self, past: Retries) -> bool:
         """Whether a request has no attempts left."""
-        return past.attempts >= self._attempts
+        return past.attempts >= self.attempts
 
     def reason_to_give_up(self, past: Retries, error: TransientError, *, wait: float) -> str:
         """Why a request that has attempts left is not worth another one, so many seconds from now, and the server is to

@@ -7,11 +7,12 @@ import random
 from collections.abc import Mapping
 from math import inf
 
-from metaspo.backends import BackendError, FatalError, TransientError, UnknownModel, Unreachable, WrongForm
+from metaspo.backends import BackendError, FatalError, HalfAnswer, TransientError, UnknownModel, Unreachable, WrongForm
 from metaspo.backends.alike import told_once
 from metaspo.backends.counted import counted
 from metaspo.scheduling import events, retry
 from metaspo.scheduling.errors import RunStopped
+from metaspo.scheduling.lanes.calls_out import CallsOut
 from metaspo.scheduling.lanes.doubt import Doubt, given_up
 from metaspo.scheduling.lanes.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
 from metaspo.scheduling.lanes.flight import Call, Flight, Home, Refusal
@@ -38,10 +39,13 @@ class Recovery:
             what stops it.
     """
 
-    __slots__ = ("_emit", "_endpoints", "_lane", "_rng", "doubt", "patience", "verdicts")
+    __slots__ = ("_calls", "_emit", "_endpoints", "_lane", "_rng", "doubt", "patience", "verdicts")
 
-    def __init__(self, home: Home, settings: LaneSettings, around: Surroundings, *, endpoints: Endpoints) -> None:
+    def __init__(
+        self, home: Home, settings: LaneSettings, around: Surroundings, *, endpoints: Endpoints, calls: CallsOut
+    ) -> None:
         self._lane = home.name
+        self._calls = calls
         self._endpoints = endpoints
         self._emit = around.emit
         self._rng = random.Random(f"retries of {home.name}")  # nothing but waiting times depends on its draws
@@ -138,7 +142,7 @@ class Recovery:
             patience.failing(now)
             # A hold says itself for how long it is.
             if not decision.hold and patience.failing_since is not None and now >= patience.failing_since + SILENT:
-                self._say_that_all_wait(now)
+                self._say_that_all_wait(now, attempts=0)
         if (stopped := self.verdicts.of(flight.request.model)) is not None:
             return stopped
         if patience.used_up(flight.retries):
@@ -149,18 +153,19 @@ class Recovery:
         if not flight.waiters:
             return wait
         if doubtful := not rests and self._is_doubtful(call):
-            self._say_that_all_wait(now)
+            self._say_that_all_wait(now, attempts=patience.attempts)
         if doubtful or (rests and on_trial and decision.endpoint == "count" and not decision.spoke):
             self.doubt.ask_witness(flight, now)  # a better trial than one more of those that fail
         return wait
 
-    def _say_that_all_wait(self, now: float) -> None:
+    def _say_that_all_wait(self, now: float, *, attempts: int) -> None:
         """Once, until something is answered."""
         patience = self.patience
         if not patience.told:
             patience.told = True
             reason = describe(patience.last_error) if patience.last_error else ""
-            self._emit(events.Waiting(lane=self._lane, at=now, patience=patience.seconds, reason=reason))
+            told = events.Waiting(lane=self._lane, at=now, patience=patience.seconds, reason=reason, attempts=attempts)
+            self._emit(told)
 
     def blames(self, call: Call, error: TransientError, decision: retry.Decision, now: float) -> bool:
         """Whether a failure gets the call's endpoint rested. Cases: it is gone; several requests failed there, and it
@@ -183,9 +188,12 @@ class Recovery:
         return rests
 
     def _is_doubtful(self, call: Call) -> bool:
-        """Whether a request has just used up some of its attempts while nothing at all was answered."""
+        """Whether a request has used up some of its attempts while nothing at all was answered, nor is being worked on:
+        who takes longer for an answer than this one for its failures has yet to say anything."""
         past = call.flight.retries
-        return past.attempts == DOUBTED and not past.refused_for and not call.endpoint.answers_since(past.began_at)
+        if past.attempts < DOUBTED or past.refused_for or call.endpoint.answers_since(past.began_at):
+            return False
+        return not self._calls.out_since(past.began_at)
 
     def hangs(self, call: Call, error: TransientError, now: float) -> None:
         """A call hangs and is asked again. Its endpoint rests if several do of which it has answered none since, while
@@ -229,7 +237,8 @@ class Recovery:
         name = endpoint.backend.name
         self._emit(events.EndpointDown(lane=self._lane, at=now, endpoint=name, wait=wait, reason=describe(error)))
         if self._endpoints.none_up():
-            self._emit(events.Waiting(lane=self._lane, at=now, patience=self.patience.seconds))
+            attempts = self.patience.attempts if isinstance(error, HalfAnswer) else 0
+            self._emit(events.Waiting(lane=self._lane, at=now, patience=self.patience.seconds, attempts=attempts))
         self.patience.met(error)
 
     def looked(
