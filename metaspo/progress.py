@@ -118,10 +118,10 @@ class _Said(Observer):
         self.left = TimeLeft()
 
     def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
-        self.left.begin(base_calls + optimizer_calls, now=self._clock())
+        self.left.begin(base_calls, optimizer_calls, now=self._clock())
 
     def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
-        self.left.settle(base_calls + optimizer_calls, now=self._clock())
+        self.left.settle(base_calls, optimizer_calls, now=self._clock())
 
     def warn(self, text: str) -> None:
         self._say(f"warning: {text}")
@@ -175,8 +175,9 @@ class _Live(_Said):
         self._every.more(base_calls + optimizer_calls, now=self._clock())
 
     def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+        before = self.left.settled
         super().calls_done(base_calls=base_calls, optimizer_calls=optimizer_calls)
-        self._every.settle(base_calls + optimizer_calls, now=self._clock())
+        self._every.settle(self.left.settled - before, now=self._clock())
 
     def stage(self, name: str) -> None:
         self._stage = name

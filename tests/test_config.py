@@ -236,6 +236,24 @@ def test_broken_toml_is_told_with_its_line(tmp_path: Path) -> None:
     assert "line 2" in refusal(tmp_path, "seed = 1\nseed seed\n")
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("forgotten", range(3))
+def test_the_string_of_several_lines_that_was_not_closed_is_told_with_its_line(
+    tmp_path: Path, forgotten: int, ends: str
+) -> None:
+    """Else the next one's beginning ends it, and what is wrong is said of a line far below."""
+    kinds = ('"""', '"""', "'''")
+    prompts = [f"[[tasks]]  # it's\ntext = {kind}\nIt's \"x\".\n" for kind in kinds]
+    text = '# """\n' + "".join(
+        prompt + kind * (number != forgotten) + "\n"
+        for number, (prompt, kind) in enumerate(zip(prompts, kinds, strict=True))
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(config_file(tmp_path, text.replace("\n", ends)))
+    told = f"the string that begins with {kinds[forgotten]} in line {3 + 4 * forgotten} "
+    assert told in str(caught.value), caught.value
+
+
 def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file; `metaspo init DIR`"):
         load_config(tmp_path / "none.toml")

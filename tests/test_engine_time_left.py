@@ -89,6 +89,16 @@ def test_nothing_is_said_before_anything_is_known_and_nothing_is_left_at_the_end
     assert left.seconds(now=20.0) == (0.0, 0.0)
 
 
+def test_more_calls_of_the_optimizer_than_were_planned_stand_for_none_of_the_base_model() -> None:
+    left = TimeLeft()
+    left.begin(100, 10, now=0.0)
+    for moment in (1.0, 2.0):
+        left.settle(40, 8, now=moment)
+    assert (left.settled, left.planned) == (90, 110)
+    left.settle(20, now=3.0)
+    assert left.settled == left.planned
+
+
 def test_a_range_whose_ends_are_more_than_tenfold_apart_is_not_said() -> None:
     left = TimeLeft()
     left.begin(1_000_000, now=0.0)

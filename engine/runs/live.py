@@ -43,7 +43,7 @@ class LiveObserver(Observer):
         self._process = {"pid": os.getpid(), "host": socket.gethostname(), "stopped_by": stopped_by.name}
 
     def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
-        self._left.begin(base_calls + optimizer_calls, now=self._clock())
+        self._left.begin(base_calls, optimizer_calls, now=self._clock())
         self._told.planned(base_calls=base_calls, optimizer_calls=optimizer_calls)
         self.write()
 
@@ -54,7 +54,7 @@ class LiveObserver(Observer):
 
     def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
         now = self._clock()
-        self._left.settle(base_calls + optimizer_calls, now=now)
+        self._left.settle(base_calls, optimizer_calls, now=now)
         self._told.calls_done(base_calls=base_calls, optimizer_calls=optimizer_calls)
         if now - self._written >= EVERY:
             self.write()

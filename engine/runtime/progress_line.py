@@ -26,7 +26,7 @@ class ProgressLine(Observer):
         self._best: float | None = None
 
     def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
-        self._left.begin(base_calls + optimizer_calls, now=self._clock())
+        self._left.begin(base_calls, optimizer_calls, now=self._clock())
 
     def stage(self, name: str) -> None:
         self._stage = name
@@ -34,7 +34,7 @@ class ProgressLine(Observer):
 
     def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
         now = self._clock()
-        self._left.settle(base_calls + optimizer_calls, now=now)
+        self._left.settle(base_calls, optimizer_calls, now=now)
         if self._drawn is None or now - self._drawn >= EVERY:
             self._draw()
 

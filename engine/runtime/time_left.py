@@ -23,12 +23,15 @@ class TimeLeft:
 
     planned: int = 0
     settled: int = 0
+    _optimizer: int = (
+        0  # calls of the optimizer model that are planned and not settled: more of these are nobody else's
+    )
     _times: list[float] = field(default_factory=list)
     _counts: list[int] = field(default_factory=list)
 
-    def begin(self, planned: int, *, now: float) -> None:
-        """The run starts with so many calls ahead."""
-        self.planned, self.settled = planned, 0
+    def begin(self, base: int, optimizer: int = 0, *, now: float) -> None:
+        """The run starts with so many calls of the base and of the optimizer model ahead."""
+        self.planned, self.settled, self._optimizer = base + optimizer, 0, optimizer
         self._times, self._counts = [now], [0]
 
     def more(self, planned: int, *, now: float) -> None:
@@ -37,9 +40,11 @@ class TimeLeft:
             self.begin(0, now=now)
         self.planned += planned
 
-    def settle(self, calls: int, *, now: float) -> None:
+    def settle(self, base: int, optimizer: int = 0, *, now: float) -> None:
         """So many more are settled, or fewer again; a plan that turns out too short is all settled, and no more."""
-        self.settled = min(self.planned, self.settled + calls)
+        planned = min(optimizer, self._optimizer)
+        self._optimizer -= planned
+        self.settled = min(self.planned, self.settled + base + planned)
         if not self._times:
             return
         if len(self._times) > 1 and (now - self._times[-2]) * SAMPLES < now - self._times[0]:
