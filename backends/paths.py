@@ -3,10 +3,12 @@
 import errno
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
 IN_PLACE = (errno.EACCES, errno.EPERM, errno.EBUSY)
+DRAFT_LIVES = 600.0  # seconds, machines' clocks differing: it is written and put in its place in one go
 LONGEST_TEXT = 8_000_000  # characters of a text that a person wrote
 NO_FILE = "no such file"
 
@@ -49,6 +51,14 @@ def write_whole(path: Path, content: bytes) -> None:
                 beside.unlink()
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what `write_whole` left behind in a folder where it was killed; what others write just now is younger."""
+    for draft in folder.glob(f".*.{8 * '[0-9a-f]'}.new"):
+        with suppress(OSError):
+            if time.time() - draft.stat().st_mtime > DRAFT_LIVES:
+                draft.unlink()
 
 
 def read_written(path: Path) -> str:

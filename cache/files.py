@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from metaspo.backends.paths import DRAFT_LIVES
 from metaspo.cache.batched import MEMORY_BYTES, BatchedStore
 from metaspo.cache.claims import Claims
 from metaspo.cache.disk.claims import DiskClaims
@@ -22,7 +23,6 @@ from metaspo.cache.writer import Before, Items
 
 ANSWERS = f"answers-{FORMAT}"
 DRAFT = "draft-"
-DRAFT_LIVES = 600.0  # seconds, machines' clocks differing: it is written and linked in one go
 
 
 class FileStore(BatchedStore):

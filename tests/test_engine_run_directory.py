@@ -1,6 +1,7 @@
 """Run directories: named by all that the result depends on and nothing else, held by one, written whole."""
 
 import fcntl
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -278,6 +279,28 @@ def test_a_directory_is_held_by_one_and_free_again_after(tmp_path: Path) -> None
         pass
     with run.held():
         pass
+
+
+def test_what_a_killed_writer_left_is_gone_when_the_directory_is_held_next_and_nothing_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory(tmp_path / "run-12345678")
+    run.prompts.mkdir(parents=True)
+    drafts: list[Path] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda old, new: drafts.append(old))
+        patch.setattr(Path, "unlink", Path.exists)  # as `kill -9` leaves it
+        for path in (run.result, run.prompts / "system.txt"):
+            write_text(path, "new")
+    (young, _), mine = drafts, run.path / ".mine.new"
+    mine.touch()
+    for path in (drafts[1], mine):
+        os.utime(path, (1.0, 1.0))
+    with run.held():
+        assert set(run.path.rglob("*new")) == {young, mine}
+        os.utime(young, (1.0, 1.0))
+    with run.held():
+        assert set(run.path.rglob("*new")) == {mine}
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from pydantic_core import to_jsonable_python
 
 from metaspo.backends.file_lock import try_lock
 from metaspo.backends.http.loose_json import mended
-from metaspo.backends.paths import write_whole
+from metaspo.backends.paths import remove_drafts, write_whole
 from metaspo.engine.config.presets import planned_for
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.toml import as_toml
@@ -97,6 +97,8 @@ class RunDirectory:
                 raise RunDirectoryError(
                     f"{self.path}: this run is going on already, here or in another process; wait for it, or stop it"
                 )
+            for folder in (self.path, self.prompts):
+                remove_drafts(folder)
             yield
 
     @property

@@ -39,9 +39,7 @@ class InPasses:
 
     def describe(self) -> str:
         """One line for the report."""
-        return (
-            f"{self.strategy.describe()}; {self.passes} times in a row while the first prompt is the best"
-        )
+        return f"{self.strategy.describe()}; {self.passes} times in a row while the first prompt is the best"
 
     async def propose(self, context: OuterContext, /) -> str:
         """What the last pass that brings a usable prompt has written; what the first has is for the loop to judge.
