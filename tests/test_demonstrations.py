@@ -15,7 +15,6 @@ from metaspo.engine.config.calls import count_calls
 from metaspo.engine.journal.events import Proposal
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.identity import fingerprint, fingerprint_of, identity_of, later
-from metaspo.engine.runs.old_identity import old_fingerprint
 from metaspo.engine.strategies.demonstrations import without_own
 from metaspo.engine.strategies.worked_examples import WorkedExample, join_system, join_user, split_user
 
@@ -150,7 +149,6 @@ def test_an_example_is_left_out_wherever_it_stands_and_nothing_else(
 def test_runs_whose_strategies_show_examples_begin_anew_and_all_others_keep_their_names() -> None:
     """The names of before."""
     embedded, plain = make_config({"outer": {"strategy": "embedded"}}), make_config()
-    assert old_fingerprint(embedded.model_copy(update={"ties": "earlier"}), TASKS) == ""
     assert later(embedded)["rules"] == 4
     assert "rules" not in later(plain)
     assert "rules" not in later(demonstrating("metaspo"))
@@ -166,5 +164,4 @@ def test_a_run_whose_first_prompts_show_examples_begins_anew_too() -> None:
         with_own = {**identity_of(config, tasks)}
         assert with_own.pop("own") == "left out"
         assert fingerprint_of(with_own) != fingerprint(config, tasks)
-        assert old_fingerprint(config, tasks) == ""
     assert "own" not in identity_of(plain, TASKS)

@@ -32,7 +32,6 @@ from metaspo.engine.optimize.state import GuardState, TaskState
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.report.run_page import run_page
 from metaspo.engine.runs.identity import fingerprint
-from metaspo.engine.runs.old_identity import old_fingerprint
 from metaspo.engine.runs.stored import read_json
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.priorities import initial
@@ -394,7 +393,6 @@ def test_a_tolerance_is_a_part_of_a_runs_identity_and_no_guard_changes_none() ->
     config, task = make_config(), make_task("a")
     names = [fingerprint(config, [task, make_guard(tolerance=tolerance)]) for tolerance in (0.0, 0.1)]
     assert len({*names, fingerprint(config, [task])}) == 3
-    assert old_fingerprint(config, [task, make_guard()]) == ""
 
 
 @pytest.mark.parametrize(

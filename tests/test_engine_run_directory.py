@@ -6,25 +6,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any, cast
 
 import pytest
-from test_engine_plan import run_prepared
-from world import World, make_config, make_task
+from world import make_config, make_task
 
-from metaspo.engine import Observer, Prepared, RunDirectory, RunDirectoryError, find_run, find_runs
+from metaspo.engine import Prepared, RunDirectory, RunDirectoryError, find_run, find_runs
 from metaspo.engine.project import file_name
 from metaspo.engine.runs.directory import run_directory, write_json, write_text
-from metaspo.engine.runs.execute import EARLIER_TIES
 from metaspo.engine.runs.going_on import going_on
 from metaspo.engine.runs.identity import fingerprint, later
-from metaspo.engine.runs.old_identity import old_fingerprint, shown
-from metaspo.engine.runs.stored import read_json
-from metaspo.engine.tasks import AnswerSpec, Task, TaskSpec
+from metaspo.engine.tasks import Task, TaskSpec
 from metaspo.engine.tasks.base import AnswerFormat
 from metaspo.engine.tasks.formats.texts import Text
-from metaspo.engine.tasks.load import grading_of, load_task
+from metaspo.engine.tasks.load import load_task
 
 TASKS = (make_task("a"), make_task("unseen", role="target"))
 BASE = {"model": "answerer", "endpoints": ["http://127.0.0.1:1/v1"], "max_tokens": 8}
@@ -96,84 +91,15 @@ def test_a_directory_is_named_after_its_config(tmp_path: Path) -> None:
     assert found.path == tmp_path / f"my.run-{print_of({})}"
 
 
-@pytest.mark.parametrize(
-    ("answer", "labels", "shown_then", "name"),
-    [
-        ("letter", (), f"Letter(letters={tuple(ascii_uppercase)!r})", "38475088"),
-        ({"kind": "letter", "labels": ["A", "B"]}, (), "Letter(letters=('A', 'B'))", "abdabdaf"),
-        ("integer", (), "Integer(number_words=False)", "2b580ce6"),
-        ({"kind": "integer", "number_words": True}, (), "Integer(number_words=True)", "4c661a9f"),
-        ("text", (), "Text(number_words=False)", "77ab3fc3"),
-        ("tagged", (), "Tagged(inner=Text(number_words=False), tag='answer')", "24b224be"),
-        (
-            {"kind": "label", "tag": "out", "number_words": True},
-            ("it's", "no"),
-            "Tagged(inner=Label(labels=(\"it's\", 'no'), number_words=True), tag='out')",
-            "1fd74097",
-        ),
-    ],
-)
-def test_a_run_begun_under_its_old_name_is_found(
-    tmp_path: Path, answer: object, labels: tuple[str, ...], shown_then: str, name: str
-) -> None:
-    spec = AnswerSpec.model_validate(answer)
-    spec = spec.model_copy(update={"labels": spec.labels or labels})
-    assert shown(spec) == shown_then
-    tasks = [replace(TASKS[0], grading=grading_of(spec))]
-    assert old_fingerprint(THEN, tasks) == name
-    new = directory_of({}, tasks, base=tmp_path)
-    (tmp_path / f"world-{name}").mkdir()
-    assert directory_of({}, tasks, base=tmp_path).name == f"world-{name}" != new.name
-
-
 def directory_of(changes: dict[str, Any], tasks: Sequence[Task], *, base: Path) -> RunDirectory:
     prepared = Prepared(config=make_config({"runs": str(base), **changes}), tasks=tuple(tasks), folder=base)
     assert prepared.directory is not None
     return prepared.directory
 
 
-def test_old_names_are_those_that_were_given() -> None:
-    raced, weighted = make_config({"racing": 0.05, "ties": "earlier"}), [make_task("a", weight=2.0)]
-    assert old_fingerprint(THEN, TASKS) == "0938198e"
-    assert old_fingerprint(raced, TASKS) == "ccb63fe9"
-    assert old_fingerprint(THEN, weighted) == "dcd3ecac"
+def test_names_of_runs_stay_what_they_are() -> None:
     assert fingerprint(THEN, TASKS) == "c1ae6724"
     assert fingerprint(make_config({"racing": 0.05, "rows": 3, "ties": "earlier"}), TASKS) == "72937ee4"
-
-
-def test_a_run_begun_before_the_shorter_of_equals_was_kept_goes_on_where_it_is_under_its_rule(tmp_path: Path) -> None:
-    """Unless the config says which it wants; and where none was begun a new one is by the new rule."""
-
-    class Told(Observer):
-        def warn(self, text: str) -> None:
-            warned.append(text)
-
-    warned: list[str] = []
-    config = make_config({"runs": str(tmp_path), "iterations": 1})
-    prepared = Prepared(config=config, tasks=TASKS, folder=tmp_path)
-    new, old = fingerprint(config, TASKS), fingerprint(config.model_copy(update={"ties": "earlier"}), TASKS)
-    assert prepared.directory == RunDirectory(tmp_path / f"world-{new}")
-    assert prepared.as_begun is prepared
-    (tmp_path / f"world-{old}").mkdir()
-    for told in ([EARLIER_TIES], []):  # once it has finished there is nothing to go on with
-        again = replace(prepared)
-        report = run_prepared(again, World(3), Told())
-        assert report.directory == tmp_path / f"world-{old}"
-        assert again.as_begun.config.ties == "earlier"
-        assert read_json(RunDirectory(report.directory), part="config")["ties"] == "earlier"
-        assert warned == told
-        warned.clear()
-    said = {"runs": str(tmp_path), "iterations": 1, "ties": "shorter"}
-    assert directory_of(said, TASKS, base=tmp_path) == RunDirectory(tmp_path / f"world-{new}")
-
-
-def test_what_could_not_be_begun_under_an_old_name_has_none() -> None:
-    number = AnswerSpec.model_validate({"kind": "number", "absolute_tolerance": 0.5})
-    merged = make_config({"base": {**BASE, "roles": "merged"}, "ties": "earlier"})
-    assert old_fingerprint(THEN, [replace(TASKS[0], grading=grading_of(number))]) == ""
-    assert old_fingerprint(merged, TASKS) == ""
-    assert old_fingerprint(THEN, [replace(TASKS[0], grading="")]) == ""
-    assert old_fingerprint(make_config(), TASKS) == ""
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from metaspo.engine.journal.events import Candidate, Proposal, Rejected, Select
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory, write_json
 from metaspo.engine.runs.identity import fingerprint
-from metaspo.engine.runs.old_identity import old_fingerprint
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.tasks import Task
 
@@ -113,7 +112,6 @@ def test_further_first_prompts_are_a_part_of_a_runs_identity() -> None:
     more = plain.model_copy(update={"system_prompts": SYSTEMS})
     prints = {fingerprint(plain, [task]), fingerprint(more, [task]), fingerprint(plain, [several()])}
     assert len(prints) == 3
-    assert old_fingerprint(more, [task]) == old_fingerprint(plain, [several()]) == ""
 
 
 BASE = {"model": "m", "endpoints": ["http://127.0.0.1:1/v1"]}

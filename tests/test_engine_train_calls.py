@@ -22,7 +22,6 @@ from metaspo.engine.optimize.bilevel import BARREN
 from metaspo.engine.optimize.train_calls import TrainCalls, TrainCells, split
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.identity import fingerprint
-from metaspo.engine.runs.old_identity import old_fingerprint
 
 TASKS = (make_task("a", train=7), make_task("b", train=5), make_task("unseen", role="target", test=4))
 
@@ -155,7 +154,6 @@ def test_a_cap_that_the_first_prompts_exceed_is_told_before_anything_is_asked() 
 def test_a_cap_makes_another_run_and_none_renames_no_run() -> None:
     names = {fingerprint(make_config({"train_calls": cap}), TASKS) for cap in (None, 100, 200)}
     assert len(names) == 3
-    assert old_fingerprint(make_config({"train_calls": 100}), TASKS) == ""
 
 
 @given(

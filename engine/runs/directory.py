@@ -37,7 +37,6 @@ from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.journal.faults import stopping_at_faults
 from metaspo.engine.project import file_name
 from metaspo.engine.runs.identity import fingerprint
-from metaspo.engine.runs.old_identity import old_fingerprint
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task
 
@@ -201,13 +200,9 @@ def _locked(lock: TextIO) -> bool:
 def run_directory(config: RunConfig, tasks: Sequence[Task], *, base: Path) -> RunDirectory:
     """The directory of a run: the same config and data always go to the same one, so that a rerun goes on there.
 
-    Its name is the config's name and a fingerprint of all that the result depends on; of a run begun before version 2
-    of that, the fingerprint of then.
+    Its name is the config's name and a fingerprint of all that the result depends on.
     """
-    name = file_name(config.name or "run")
-    if any(base.glob(f"{name}-*")) and (old := base / f"{name}-{old_fingerprint(config, tasks)}").is_dir():
-        return RunDirectory(old)
-    return RunDirectory(base / f"{name}-{fingerprint(config, tasks)}")
+    return RunDirectory(base / f"{file_name(config.name or 'run')}-{fingerprint(config, tasks)}")
 
 
 def find_runs(base: Path) -> list[RunDirectory]:

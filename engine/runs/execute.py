@@ -27,11 +27,6 @@ ENDS_ONE_RUN = (
     TaskError,
 )  # and leaves runs beside it alone
 
-EARLIER_TIES = (
-    "this run was begun when of two prompts of one score the earlier one was kept, and goes on so; by now it is the "
-    'shorter one: for a new run set ties = "shorter"'
-)
-
 
 @asynccontextmanager
 async def open_for(
@@ -85,9 +80,7 @@ async def run_prepared(
         beside: what goes on as long as the run does, until its result is written.
     """
     check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
-    if prepared.as_begun is not prepared and prepared.directory and not prepared.directory.result.exists():
-        observer.warn(EARLIER_TIES)
     async with open_session(
-        prepared.as_begun, gateway, names, observer=observer, events=events, purse=purse, beside=beside
+        prepared, gateway, names, observer=observer, events=events, purse=purse, beside=beside
     ) as session:
         return await session.run()

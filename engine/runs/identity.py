@@ -15,7 +15,7 @@ from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.formats.texts import Text
 from metaspo.engine.tasks.named_prompts import NumberRange, PromptForm
 
-VERSION = 2  # 1 is `old_identity`
+VERSION = 2
 # Of a config, beside the data. What else the tables of the loops hold, and LATER, came later: that enters only where it
 # is not at its default, and so renames no run. Of equals the earlier prompt was kept before `ties` came: runs that say
 # so have the names of then.

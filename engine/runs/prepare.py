@@ -1,7 +1,7 @@
 """A config made ready: validated, its data loaded, nothing asked yet."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,24 +48,14 @@ class Prepared:
         """Where the run is kept; None for one that is kept in memory only (`runs = ""`)."""
         if not self.config.runs:
             return None
-        return run_directory(self.as_begun.config, self.tasks, base=self.folder / Path(self.config.runs).expanduser())
-
-    @cached_property
-    def as_begun(self) -> "Prepared":
-        """Under the rules that its run was begun under: of equals the earlier prompt is kept where a run is there that
-        was begun before the shorter one was, unless the config says which."""
-        if not self.config.runs or "ties" in self.config.model_fields_set:
-            return self
-        before = replace(self, config=self.config.model_copy(update={"ties": "earlier"}))
-        return before if before.directory and before.directory.path.is_dir() else self
+        return run_directory(self.config, self.tasks, base=self.folder / Path(self.config.runs).expanduser())
 
     def server_logs(self, *, alone: bool) -> Path | None:
         """The folder for what servers that are started for it say: its own if it is `alone` with them, else that of all
         runs; None for one that is kept in memory only."""
-        directory = self.as_begun.directory
-        if directory is None:
+        if self.directory is None:
             return None
-        return directory.path if alone else directory.path.parent / "logs"
+        return self.directory.path if alone else self.directory.path.parent / "logs"
 
     def command_folder(self, name: str, identity: object) -> Path | None:
         """Where a command that is no run, and spends what this config lets it, writes down what it has spent; None for
