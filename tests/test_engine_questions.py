@@ -13,6 +13,7 @@ from metaspo.cache import MARK, Key, KeyedRequests, MemoryStore, request_key
 from metaspo.engine.config.models import Model
 from metaspo.engine.evaluation.asking import Base, Questions
 from metaspo.engine.prompts import PromptPair, Roles, render
+from metaspo.engine.strategies.demonstrations import without_own
 from metaspo.engine.strategies.worked_examples import WorkedExample, join_user
 from metaspo.engine.tasks import Example
 from metaspo.scheduling import Gateway, GivenUp, Lane, LaneSettings
@@ -52,7 +53,7 @@ def test_questions_have_the_keys_of_their_requests(
     model = Model(lane="lane", name="m", revision="", sampling=Sampling(extra=extra), roles=roles)
     base = Base(gateway=with_server, model=model, roles=roles)
     questions = Questions(base, pair, split)
-    requests = [model.request(render(base.pair_for(each, pair), each, roles=roles)) for each in split]
+    requests = [model.request(render(without_own(pair, each.question), each, roles=roles)) for each in split]
     keys = list(map(request_key, requests))
     assert questions.keys(range(len(split))) == keys
     assert [key.place for key in questions.keys(range(len(split)))] == [key.place for key in keys]

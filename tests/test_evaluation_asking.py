@@ -182,12 +182,11 @@ def test_an_example_is_asked_without_what_its_prompts_demonstrate_of_it() -> Non
     shown = join_user([WorkedExample(TASK.train[0].question, "ZERO")], PAIR.user)
     pair = PromptPair("s", shown)
     for task in (TASK, program(twice)):
-        for leaves_out, holds in ((True, [False, True]), (False, [True, True])):
-            place = Place()
-            place.asking(task, every, pair, leaves_own_out=leaves_out)
-            last = [request for request in place.backend.calls if request.messages[0].content == "s"]
-            last.sort(key=lambda request: request.messages[-1].content.split()[-1])
-            assert ["ZERO" in request.messages[-1].content for request in last] == holds
+        place = Place()
+        place.asking(task, every, pair)
+        last = [request for request in place.backend.calls if request.messages[0].content == "s"]
+        last.sort(key=lambda request: request.messages[-1].content.split()[-1])
+        assert ["ZERO" in request.messages[-1].content for request in last] == [False, True]
 
 
 def test_a_look_ends_a_program_at_its_first_call_that_is_not_there_whatever_it_catches() -> None:

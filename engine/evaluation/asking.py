@@ -32,7 +32,6 @@ class Base:
         account: of whom; None for who only looks at what is in the cache.
         judge: whom graders ask; the base model if left out.
         system_prompt: the first one.
-        leaves_own_out: whether an example is asked without what its prompts demonstrate of it, as all are now.
     """
 
     gateway: Gateway
@@ -41,7 +40,6 @@ class Base:
     account: Account | None = None
     judge: Model | None = None
     system_prompt: str = ""
-    leaves_own_out: bool = True
 
     @classmethod
     def of(cls, config: RunConfig, gateway: Gateway, lanes: LaneNames, account: Account | None = None) -> "Base":
@@ -54,10 +52,6 @@ class Base:
             judge=model_of(config.judge, lane=lanes.judge, turn=lanes.turn) if config.judge else None,
             system_prompt=config.system_prompt,
         )
-
-    def pair_for(self, example: Example, pair: PromptPair) -> PromptPair:
-        """A pair as it is asked for an example."""
-        return without_own(pair, example.question) if self.leaves_own_out else pair
 
 
 class Asking(Protocol):
@@ -130,7 +124,7 @@ class Questions(KeyedRequests):
 
     def _request(self, row: int) -> Request:
         base, example = self._base, self._examples[row]
-        pair = base.pair_for(example, self._pair) if self._demonstrates else self._pair
+        pair = without_own(self._pair, example.question) if self._demonstrates else self._pair
         return base.model.request(render(pair, example, roles=base.roles))
 
 
@@ -202,7 +196,7 @@ class ByProgram:
         asked = Asked(model=base.model, gateway=base.gateway, roles=base.roles, account=base.account, priority=priority)
         run = CodeRun(self._program, asked)
         try:
-            returned = await run.returned(base.pair_for(example, self._pair), example)
+            returned = await run.returned(without_own(self._pair, example.question), example)
         except NotStored:
             return None
         if isinstance(returned, RequestRejected):

@@ -1,7 +1,7 @@
 """The answers of a run, as it got and read them: from its cache, by its config. Nothing is asked of any model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,10 +126,7 @@ class _Reader:
 
     async def _outcomes(self, task: Task, pair: PromptPair, split: Split) -> Sequence[Outcome | None]:
         examples = task.train if split == "train" else task.test
-        answers = dict(await asking_of(self.base, pair, task, examples).recall())
-        if missing := [row for row in range(len(examples)) if row not in answers]:  # or of older rules
-            whole = replace(self.base, leaves_own_out=False)
-            answers |= await asking_of(whole, pair, task, examples).recall(missing)
+        answers = await asking_of(self.base, pair, task, examples).recall()
         outcomes = await outcomes_of(self.base, task, examples, answers, priority=None)
         return [outcomes.get(row) for row in range(len(examples))]
 
