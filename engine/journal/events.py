@@ -47,7 +47,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start(Event):
-    """A session begins. `wall`: when, in seconds since 1970; None before version 1."""
+    """A session begins. `wall`: when, in seconds since 1970."""
 
     event: ClassVar[str] = "start"
 
@@ -93,11 +93,6 @@ class OptimizerAnswered(Event):
     step: str
     attempts: int
     text: str | None = None
-
-    @classmethod
-    def read(cls, line: Mapping[str, Any]) -> Self:
-        """Before version 1 the step's name stood in the place of the kind."""
-        return super(OptimizerAnswered, cls).read({"step": line["event"], **line})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -378,7 +373,7 @@ def event_of(line: object) -> Event | None:
     """The event that a journal's line tells; None for one of a kind that is not known here, or damaged."""
     if not isinstance(line, dict):
         return None
-    kind = OptimizerAnswered if "attempts" in line else KINDS.get(str(line.get("event", "")))
+    kind = KINDS.get(str(line.get("event", "")))
     try:
         event = kind.read(line) if kind else None
     except (KeyError, TypeError):
