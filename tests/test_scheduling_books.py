@@ -53,7 +53,8 @@ def test_a_purse_is_its_calls_added_up_and_announces_a_part_of_its_caps_ahead(
     """A call goes if no cap is overshot with all that is out; it is announced before, and again only beyond that."""
     budget = Budget(calls=calls, tokens=tokens, dollars=dollars)
     said: list[Cost] = []
-    purse = Purse(budget, spent=spent, unanswered=Cost(0, 1, 0.0), announce=lambda: said.append(purse.announced))
+    purse = Purse(budget, spent=spent, unanswered=Cost(0, 1, 0.0))
+    purse.listeners.append(lambda: said.append(purse.announced))
     out: list[Cost] = []
     over, lost = [spent], [Cost(0, 1, 0.0)]
 

@@ -378,7 +378,8 @@ def test_refused_calls_are_free_and_lost_ones_count_at_their_most() -> None:
 def test_what_is_taken_was_announced_before(budget: Budget, calls: list[tuple[int, float]]) -> None:
     """A process that is killed at any time has taken no more than it said last, and nothing was said above a cap."""
     said = [Cost()]
-    purse = Purse(budget, announce=lambda: said.append(purse.announced))
+    purse = Purse(budget)
+    purse.listeners.append(lambda: said.append(purse.announced))
     out: list[tuple[Cost, Cost]] = []
     for tokens, share in calls:
         most = Cost(1, tokens, 0.0)

@@ -136,7 +136,6 @@ class Purse:
         *,
         spent: Cost = NOTHING,
         unanswered: Cost = NOTHING,
-        announce: Callable[[], None] | None = None,
         name: str = "",
     ) -> None:
         """`spent` by earlier sessions; `unanswered`: what of that is the most that calls without an answer can cost;
@@ -144,7 +143,7 @@ class Purse:
         self.budget = budget
         self.name = name
         self.earlier = self.announced = spent
-        self.listeners = [announce] if announce else []
+        self.listeners: list[Callable[[], None]] = []
         self.on_change: Callable[[], None] | None = None
         self.exhausted: BudgetExhausted | None = None
         self.parked: PriorityQueue[Funded] = PriorityQueue()
