@@ -1,12 +1,15 @@
 """A run says how many of its proposals could not be used, and warns if these were a good part."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 from world import World, make_config, make_task
 
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Observer, Request, RunReport, optimize
-from metaspo.backends import Simulated
+from metaspo.backends import RequestRejected, Simulated
 from metaspo.engine import Prepared, read_journal, report_data
 from metaspo.engine.journal.events import OptimizerAnswered, Proposal, Start
 from metaspo.engine.journal.proposals import Proposals
@@ -16,6 +19,7 @@ GOOD = Proposal(user="Is {question} even?")
 LOST = Proposal(none="no tags", unusable=True)
 IDLE = Proposal(none="no failures to learn from, every train answer is right already", unusable=False)
 START = Start()
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 OF_A_ROUND = 2 * 2  # proposals of the inner loops of an iteration: two for each source task
 OF_A_RUN = 2 * (OF_A_ROUND + 3)
 
@@ -33,26 +37,29 @@ class Warned(Observer):
 
 
 class Provider:
-    """Both models over one store; `right` makes the base model answer everything right."""
+    """Both models over one store; `right` makes the base model answer everything right, `refuses` the other nothing."""
 
-    def __init__(self, *, malformed: float, right: bool = False) -> None:
+    def __init__(self, *, malformed: float = 0.0, right: bool = False, refuses: bool = False) -> None:
         self.store = MemoryStore()
         self.calls = 0
         self._world = World(3, malformed=malformed)
         self._right = right
+        self._refuses = refuses
 
-    async def run(self, folder: Path) -> tuple[RunReport, Warned]:
+    async def run(self, folder: Path, changes: Mapping[str, Any] = NOTHING) -> tuple[RunReport, Warned]:
         lanes = [Lane(name, [Simulated(self._answer)], LaneSettings(concurrency=4)) for name in ("base", "optimizer")]
         tasks = (make_task("a"), make_task("b"), make_task("unseen", role="target"))
         observer = Warned()
         async with Gateway(lanes, store=self.store) as gateway:
-            prepared = Prepared(config=make_config({"runs": "runs"}), tasks=tasks, folder=folder)
+            prepared = Prepared(config=make_config({"runs": "runs", **changes}), tasks=tasks, folder=folder)
             return await optimize(prepared, gateway=gateway, observer=observer), observer
 
     def _answer(self, request: Request) -> str:
         self.calls += 1
         if self._right and request.model == "answerer":
             return "yes" if int(request.messages[-1].content.split("number ")[1].split()[0]) % 2 == 0 else "no"
+        if self._refuses and request.model == "writer":
+            raise RequestRejected("max_tokens is too large")
         return self._world.answer(request)
 
 
@@ -110,6 +117,22 @@ def test_where_no_model_wrote_the_prompts_none_is_to_be_stronger() -> None:
         assert "ask less of a prompt's wording in [outer]" in warning
     answer = OptimizerAnswered(step="rewrite", attempts=1)
     assert "a stronger optimizer model" in RunView.of([START, answer, *[LOST] * 3]).proposals.warning
+
+
+@pytest.mark.parametrize("strategy", ["metaspo", "opro", "textgrad"])
+async def test_where_the_optimizers_server_refuses_it_is_the_config_that_is_to_be_seen_to(
+    tmp_path: Path, strategy: str
+) -> None:
+    """A search, which goes on without an answer that is lost, says so, too, where it had none."""
+    loop = {"strategy": strategy, "candidates": 1}
+    report, observer = await Provider(refuses=True).run(tmp_path, {"inner": loop, "outer": loop, "iterations": 1})
+    ((_, warning),) = observer.warnings
+    summary = report_data(report)["summary"]
+    for said in (warning, summary["proposals"]["warning"]):
+        assert "see to what [optimizer] says of the model" in said
+        assert "stronger" not in said
+    assert "max_tokens is too large" in warning
+    assert "max_tokens is too large" in summary["system_search"]["sentence"]
 
 
 def test_only_the_last_session_of_a_journal_counts() -> None:

@@ -343,6 +343,7 @@ def test_lost_proposals_are_worth_a_warning_from_three_on_if_they_are_half_of_al
     assert proposals.as_json() == {
         "made": count + used,
         "unusable": count,
+        "refused": 0,
         "last_reason": f"why {count}",
         "warning": proposals.warning,
         "unfit": 0,

@@ -110,12 +110,14 @@ class _OfPrompt(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal(_OfPrompt):
-    """A prompt was proposed; or `none`, and why, `unusable` if there was an answer, but none that can be used."""
+    """A prompt was proposed; or `none`, and why, `unusable` if there was an answer, but none that can be used, or
+    (`refused`) the server gave none."""
 
     event: ClassVar[str] = "proposal"
 
     none: str | None = None
     unusable: bool | None = None
+    refused: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,7 @@ class SystemSearch:
         refusal: why not, the first of them.
         guarded: those that fell below the floor of a guard.
         adopted: how often a round adopted one.
-        untried: why nothing was proposed, as often as there was nothing to propose, the first time.
+        untried: why nothing was proposed, or what was could not be used, the first time.
         best, against: of the loser that came closest, and of what it lost to: mean scores on the train splits.
     """
 
@@ -97,11 +97,8 @@ class SystemSearch:
         if self.adopted:
             return ""
         if not self.tried:
-            return "No system prompt was adopted: none " + (
-                f"of the {self.unusable} that were proposed could be used."
-                if self.unusable
-                else f"was tried{self.untried and ': '}{self.untried}."
-            )
+            none = "none that could be used was proposed" if self.unusable else "none was tried"
+            return f"No system prompt was adopted: {none}{self.untried and ': '}{self.untried.removesuffix('.')}."
         close = ""
         if self.best is not None and self.against is not None:
             charged = " before its length was charged" if self.best > self.against else ""
@@ -141,7 +138,7 @@ class SystemTrials:
             case Proposal() if event.system is not None:
                 self.search = replace(search, tried=search.tried + 1)
             case Proposal(unusable=True):
-                self.search = replace(search, unusable=search.unusable + 1)
+                self.search = replace(search, unusable=search.unusable + 1, untried=search.untried or event.none or "")
             case Proposal(none=str(why)) if not search.untried:
                 self.search = replace(search, untried=why)
             case Rejected(guard=str()) | Candidate(guard=str()):

@@ -17,7 +17,7 @@ from metaspo.engine.journal import events
 from metaspo.engine.optimize.round_setup import NodeSpec, RoundSetup
 from metaspo.engine.optimize.search_round import RoundSearchContext
 from metaspo.engine.optimize.train_calls import TrainCells
-from metaspo.engine.runtime.optimizer import Unanswered
+from metaspo.engine.runtime.optimizer import Refused, Unanswered
 from metaspo.engine.selection.objective import KeepBest, ScoredPrompt, mean, start_of
 from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Pruner
 from metaspo.engine.selection.races import make_pruner
@@ -115,8 +115,7 @@ class Round:
         try:
             prompt = setup.usable(await proposal(ask))
         except (NoProposal, PromptError) as reason:
-            unusable = isinstance(reason, (Unanswered, PromptError))  # else there was nothing to learn from
-            setup.context.journal.write(events.Proposal(address=address, none=str(reason), unusable=unusable))
+            setup.context.journal.write(_no_proposal(address, reason))
             setup.spare(setup.rows)
             return None
         setup.context.journal.write(events.Proposal.of(prompt, level=setup.level, address=address))
@@ -202,6 +201,12 @@ class Round:
         return join(self._address(number), "score", *below)
 
 
+def _no_proposal(address: str, reason: NoProposal | PromptError) -> events.Proposal:
+    unusable = isinstance(reason, (Unanswered, PromptError))  # else there was nothing to learn from
+    refused = isinstance(reason, Refused) or None
+    return events.Proposal(address=address, none=str(reason), unusable=unusable, refused=refused)
+
+
 def affordable(setup: RoundSetup, proposer: Proposer) -> int:
     """How many candidates a round can score in full within its calls; a search is left half of them for its way."""
     if setup.calls.left is None:
@@ -218,7 +223,7 @@ async def hold_round(setup: RoundSetup, proposer: Proposer, *, gather: Gather = 
     try:
         proposals = await proposer.proposals(calls)
     except NoProposal as reason:
-        context.journal.write(events.Proposal(address=setup.address, none=str(reason)))
+        context.journal.write(_no_proposal(setup.address, calls.lost or reason))
         proposals = []
     current = Round(setup, calls, candidates=len(proposals))
     await gather(current.candidate(number, proposal) for number, proposal in enumerate(proposals, start=1))

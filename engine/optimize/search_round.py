@@ -17,7 +17,7 @@ from metaspo.engine.journal import events
 from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.train_calls import TrainCells
 from metaspo.engine.runtime.observer import Observer
-from metaspo.engine.runtime.optimizer import OptimizerCalls
+from metaspo.engine.runtime.optimizer import OptimizerCalls, Unanswered
 from metaspo.engine.strategies import Ask, CallBound, Malformed, Rows, TaskView, Trial, Unfit, WrongAnswer, is_usable
 from metaspo.engine.strategies.meta_prompts import ending_with
 from metaspo.scheduling import Priority
@@ -35,6 +35,7 @@ class RoundSearchContext:
         self._objective = setup.objective
         self._unobserved = replace(setup.context, observer=Observer())  # an answer looked at again is no progress
         self._calls = self._evaluated = self._asked = 0
+        self._lost: dict[str, Unanswered] = {}
         self.level = setup.level
         self.address = setup.address
         self.candidates = setup.candidates
@@ -105,11 +106,20 @@ class RoundSearchContext:
         request = self._setup.wording.request(self.level)
 
         async def counted(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
-            answer = await ask(step, ending_with(request, messages) if request else messages, parse)
+            try:
+                answer = await ask(step, ending_with(request, messages) if request else messages, parse)
+            except Unanswered as lost:
+                self._lost[join(address, step)] = lost
+                raise
             self._asked += 1
             return answer
 
         return counted
+
+    @property
+    def lost(self) -> Unanswered | None:
+        """Why an optimizer call, the first by its address, brought nothing, where none of the round did."""
+        return self._lost[min(self._lost)] if self._lost and not self._asked else None
 
     def release(self, planned: CallBound) -> None:
         """The round is over: what was planned for proposing and not needed never will be."""

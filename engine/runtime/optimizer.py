@@ -26,6 +26,10 @@ class Unanswered(NoProposal):
     """The optimizer was asked for a proposal and gave no answer that can be used."""
 
 
+class Refused(Unanswered):
+    """Its server refused to answer."""
+
+
 class OptimizerCalls:
     """The optimizer as a strategy sees it at one candidate's address, see `Ask`.
 
@@ -63,7 +67,7 @@ class OptimizerCalls:
                     answer = await self._answer(request, model, priority)
                 parsed = parse(with_cut_tag(answer, model.sampling.stop))
             except RequestRejected as error:
-                raise Unanswered(f"{step}: the optimizer refused: {error}") from error
+                raise Refused(f"{step}: the optimizer refused: {error}") from error
             except Malformed as error:
                 again, fault = error.again, _fault(answer, model.sampling.max_tokens) or str(error)
                 unfit = isinstance(error, Unfit) or None
