@@ -13,7 +13,7 @@ from metaspo.console import exit_on_user_error, out
 from metaspo.engine import ConfigError
 from metaspo.engine.domains import own_domains
 from metaspo.engine.project import named_after
-from metaspo.engine.suggest import nearest
+from metaspo.engine.suggest import there_is_no
 from metaspo.parameters import NamedArguments
 from metaspo.task_commands import domain_starter
 
@@ -64,8 +64,7 @@ def _files(folder: Path, *, domain: str, template: str) -> dict[Path, bytes]:
     if template and domain:
         raise ConfigError("--template and --domain are two ways to begin: give one of them")
     if template and template not in TEMPLATES:
-        names = ", ".join(TEMPLATES)
-        raise ConfigError(f"there is no template '{template}'{nearest(template, list(TEMPLATES))}; known: {names}")
+        raise ConfigError(there_is_no("template", template, TEMPLATES))
     if domain:
         return {folder / "metaspo.toml": domain_starter(domain).encode()}
     written = TEMPLATES[template] if template else STARTER

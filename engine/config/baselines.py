@@ -14,7 +14,7 @@ from pathlib import Path
 
 from metaspo.engine.errors import ConfigError, PromptError
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, check_system_prompt
-from metaspo.engine.suggest import nearest
+from metaspo.engine.suggest import there_is_no
 
 
 @cache
@@ -27,8 +27,7 @@ def baseline_prompt(name: str) -> str:
     """The system prompt of a name. Raises `ConfigError`."""
     prompts = _prompts()
     if name not in prompts:
-        names = ", ".join(prompts)
-        raise ConfigError(f"there is no baseline prompt '{name}'{nearest(name, prompts)}; known: {names}")
+        raise ConfigError(there_is_no("baseline prompt", name, prompts))
     return prompts[name]
 
 

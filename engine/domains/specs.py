@@ -7,7 +7,7 @@ from typing import Final, Literal
 from metaspo.backends.paths import path_of
 from metaspo.engine.domains.records import SPLITS, Domain, DomainTask, domains, own_domains
 from metaspo.engine.errors import ConfigError, resolve_path
-from metaspo.engine.suggest import nearest
+from metaspo.engine.suggest import nearest, there_is_no
 from metaspo.engine.tasks import Columns, DataSource, TaskSpec
 
 ALL: Final = "all"
@@ -27,9 +27,7 @@ def find_domains(names: Iterable[str]) -> tuple[Domain, ...]:
     chosen: dict[str, Domain] = {}
     for name in names:
         if name != ALL and name not in by_name:
-            raise UnknownDomain(
-                f"there is no domain '{name}'{nearest(name, by_name)}; known: {', '.join(by_name)}, {ALL}"
-            )
+            raise UnknownDomain(there_is_no("domain", name, [*by_name, ALL]))
         chosen.update(domains() if name == ALL else {name: by_name[name]})
     return tuple(chosen.values())
 

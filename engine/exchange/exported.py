@@ -16,7 +16,7 @@ from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.reopened import read_config
 from metaspo.engine.runs.stored import Data, finished_at, read_result, rows_of, run_data
 from metaspo.engine.strategies.demonstrations import without_own
-from metaspo.engine.suggest import nearest
+from metaspo.engine.suggest import there_is_no
 from metaspo.engine.tasks import AnswerSpec, Example, TaskSpec
 from metaspo.engine.tasks.answer_spec import ANSWER_KINDS
 from metaspo.engine.tasks.base import PLACEHOLDER
@@ -100,7 +100,7 @@ def exported_run(run: RunDirectory, *, task: str = "") -> ExportedRun:
     config, result, data = read_config(run), read_result(run), run_data(run)
     names = [spec.name for spec in config.tasks]
     if task and task not in names:
-        raise ConfigError(f"there is no task '{task}'{nearest(task, names)}; known: {', '.join(names)}")
+        raise ConfigError(there_is_no("task", task, names))
     about = _about(run, config)
     rows = {row.task: row for row in rows_of(data)}
     users = _user_prompts(config, result)

@@ -13,7 +13,7 @@ from metaspo.engine.journal.view import RunView
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.stored import read_result, read_table, unreadable
-from metaspo.engine.suggest import nearest
+from metaspo.engine.suggest import there_is_no
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.load import load_tasks
 
@@ -59,7 +59,7 @@ def reopen(run: RunDirectory, *, task: str = "") -> ReopenedRun:
     config, folder, data = _origin(run)
     names = [spec.name for spec in config.tasks]
     if task and task not in names:
-        raise ConfigError(f"there is no task '{task}'{nearest(task, names)}; known: {', '.join(names)}")
+        raise ConfigError(there_is_no("task", task, names))
     specs = [spec for spec in config.tasks if task in ("", spec.name)]
     loaded = load_tasks(specs, base_dir=data, seed=config.seed)
     optimized, finished = _prompts_of(run)

@@ -23,7 +23,7 @@ from metaspo.engine.strategies.proposers import (
     outer_context,
 )
 from metaspo.engine.strategies.search import Search
-from metaspo.engine.suggest import nearest
+from metaspo.engine.suggest import nearest, there_is_no
 from metaspo.engine.tasks.kinds import in_words, kinds_of, require_kind
 from metaspo.engine.tasks.named_prompts import PromptForm
 
@@ -111,8 +111,7 @@ def _make(name: str, built_in: Mapping[str, str], options: Mapping[str, Any], *,
         except (ImportError, AttributeError) as error:
             raise UnknownStrategy(f"the strategy '{name}' ({point.value}) cannot be loaded: {error}") from error
         return _with_options(name, factory, options)
-    names = strategy_names(level)
-    raise UnknownStrategy(f"there is no strategy '{name}'{nearest(name, names)}; known: {', '.join(names)}")
+    raise UnknownStrategy(there_is_no("strategy", name, strategy_names(level)))
 
 
 def _with_options(name: str, factory: Callable[..., S], options: Mapping[str, Any]) -> S:

@@ -16,7 +16,7 @@ from metaspo.engine.config.baselines import baseline_prompt, read_prompt_file
 from metaspo.engine.config.presets import PLUS, planned_for
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
-from metaspo.engine.suggest import nearest
+from metaspo.engine.suggest import nearest, there_is_no
 from metaspo.engine.tasks import Task
 
 KINDS = ("system", "user", "bilevel", "file", "global")
@@ -96,7 +96,7 @@ def method(name: str, *, folder: Path = Path()) -> Method:
     kind, _, value = name.partition(":")
     if kind not in KINDS or not value:
         raise ConfigError(
-            f"there is no method '{name}'{nearest(name, method_names())}; known: {', '.join(method_names())}, and "
+            f"{there_is_no('method', name, method_names())}, and "
             "system:STRATEGY, user:STRATEGY, bilevel:STRATEGY, file:PATH, global:METHOD"
         )
     if kind == "file":
