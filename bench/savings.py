@@ -26,8 +26,6 @@ from metaspo.engine import Prepared, RunConfig, RunResult, selections
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runs.session import make_context
-from metaspo.engine.runtime.gateway import LaneNames
-from metaspo.engine.runtime.observer import Observer
 from metaspo.scheduling import Gateway, Lane, LaneSettings, Prices, Priority
 
 LOOPS = Size(test=0)  # of the paper's size without the test splits, which nothing but deduplication can save on
@@ -109,7 +107,7 @@ def spend(size: Size, world: World, lever: Lever, *, server: Server) -> Spent:
         lanes, vllm = _lanes(world, server)
         journal = MemoryJournal()
         async with Gateway(lanes, store=MemoryStore()) if lever.once else _EachApart(lanes) as gateway:
-            scope = make_context(prepared, gateway, LaneNames(), journal=journal, observer=Observer(), name="bench")
+            scope = make_context(prepared, gateway, journal=journal)
             result = await run(scope)
             use = scope.account.statistics().lanes["base"]
             return Spent(

@@ -13,7 +13,6 @@ from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.models import model_of
 from metaspo.engine.errors import ConfigError, PromptError
 from metaspo.engine.gather import gather
-from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.result import EvaluationReport, RunReport
 from metaspo.engine.optimize.test_splits import score_given
@@ -27,7 +26,7 @@ from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.runtime.progress_line import shown_to
-from metaspo.engine.suggest import nearest
+from metaspo.engine.suggest import nearest, there_is_no
 from metaspo.engine.tasks import Task
 from metaspo.engine.track.tracking import tracking
 from metaspo.scheduling import Gateway
@@ -121,9 +120,7 @@ async def evaluate(
     kept = prepared.command_folder(f"{prepared.config.name or 'run'}.evaluate", identity)
     with command_purse(prepared.config.budget, kept=kept, name="evaluate") as purse:
         async with _gateway_or(gateway, prepared, progress, observer.warn) as (used, names):
-            context = make_context(
-                prepared, used, names, journal=MemoryJournal(), observer=observer, name="evaluate", purse=purse
-            )
+            context = make_context(prepared, used, names, observer=observer, name="evaluate", purse=purse)
             scores = await score_given(context, system, users, split=split)
     return EvaluationReport(
         scores=tuple(row for row, _ in scores),
@@ -141,7 +138,7 @@ def explain_example(prepared: Prepared, *, task: str = "", number: int = 1) -> d
     """
     names = [each.name for each in prepared.tasks]
     if task and task not in names:
-        raise ConfigError(f"there is no task '{task}'{nearest(task, names)}; known: {', '.join(names)}")
+        raise ConfigError(there_is_no("task", task, names))
     chosen = prepared.tasks[names.index(task) if task else 0]
     examples = chosen.shown
     if not 1 <= number <= len(examples):

@@ -29,8 +29,6 @@ from metaspo.engine import RunResult, selections
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runs.session import make_context
-from metaspo.engine.runtime.gateway import LaneNames
-from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.statistics import OverSeeds, over_seeds
 from metaspo.engine.strategies.registry import INNER, OUTER, SEARCHES
 from metaspo.engine.studies.generalize import generalize, induce_user_prompts
@@ -222,7 +220,7 @@ def measure(job: Job, *, train: int = TRAIN, test: int = TEST) -> Outcome:
         ]
         journal = MemoryJournal()
         async with Gateway(lanes, store=MemoryStore()) as gateway:
-            context = make_context(prepared, gateway, LaneNames(), journal=journal, observer=Observer(), name="study")
+            context = make_context(prepared, gateway, journal=journal)
             result = await run(context)
             calls = context.account.statistics().lanes["base"].calls
             users: dict[str, tuple[str, ...]] = {task.name: (task.user_prompt,) for task in context.targets}

@@ -14,12 +14,9 @@ from metaspo.bench.known_truth.pushes import pushed_to
 from metaspo.bench.known_truth.world import World, prepare
 from metaspo.bench.known_truth.writer import Writer
 from metaspo.cache import MemoryStore
-from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runs.session import make_context
 from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.runtime.gateway import LaneNames
-from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.studies.generalize import induce_user_prompts
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Gateway, Lane, LaneSettings
@@ -98,9 +95,7 @@ async def _run(job: Job) -> MethodRun:
     untested = {"test": {"source": "none", "baseline": False}, "iterations": 1}
     prepared = prepare(world, {**untested, **changes}, train=TRAIN, test=TEST)
     async with Gateway(_lanes(job, pushing), store=MemoryStore()) as gateway:
-        context = make_context(
-            prepared, gateway, LaneNames(), journal=MemoryJournal(), observer=Observer(), name="methods"
-        )
+        context = make_context(prepared, gateway)
         if isinstance(job.changes, Peer):
             search = _by_peer(job.changes, job, [task for task in prepared.tasks if task.role == "source"])
         else:

@@ -164,22 +164,29 @@ async def open_session(
 def make_context(
     prepared: Prepared,
     gateway: Gateway,
-    names: LaneNames,
+    names: LaneNames | None = None,
     *,
-    journal: Journal,
-    observer: Observer,
-    name: str,
+    journal: Journal | None = None,
+    observer: Observer | None = None,
+    name: str | None = None,
     purse: Purse | None = None,
 ) -> RunContext:
-    """What the steps of one run share; `purse` is what is left to it or its command, all of its budget if left out."""
-    config = prepared.config
+    """What the steps of one run share.
+
+    Args:
+        journal, observer: what leaves nothing and is watched by nobody, if left out.
+        name: of its account; the config's if left out.
+        purse: what is left to it or its command; all of its budget if left out.
+    """
+    config, names = prepared.config, names or LaneNames()
     optimizer, judge, turn = config.optimizer, config.judge, names.turn
+    written = journal or MemoryJournal()
     clock = asyncio.get_running_loop().time  # lanes announce from callbacks, where anyio knows no event loop
     started = clock()
 
     def announce(account: Account) -> None:
         with suppress(RunStopped):  # what calls this must not be disturbed; the next event meets the same fault
-            note_spending(journal, account, seconds=clock() - started)
+            note_spending(written, account, seconds=clock() - started)
 
     return RunContext(
         config=config,
@@ -194,9 +201,14 @@ def make_context(
         ),
         judge=model_of(judge, lane=names.judge, turn=turn) if judge else None,
         gateway=gateway,
-        account=Account(name, announce=announce, purse=purse or Purse(config.budget.caps), remembers=True),
-        journal=journal,
-        observer=observer,
+        account=Account(
+            config.name if name is None else name,
+            announce=announce,
+            purse=purse or Purse(config.budget.caps),
+            remembers=True,
+        ),
+        journal=written,
+        observer=observer or Observer(),
         started=started,
     )
 

@@ -16,7 +16,6 @@ from metaspo.engine.domains import given_user_prompts
 from metaspo.engine.errors import resolve_path
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import gather
-from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.test_splits import score_given
 from metaspo.engine.runs.execute import ENDS_ONE_RUN, open_for, run_prepared
@@ -157,9 +156,7 @@ async def _run(job: Job, gateway: Gateway, *, observer: Observer, events: LaneEv
     users = {row.task: row.user for row in reversed(result.tests)}  # a task's best user prompt comes first
     transferred = {}
     for item, names in job.moved:
-        scores, usage = await _score(
-            item, gateway, names, system=result.system_prompt, users=users, observer=Observer(), purse=job.purse
-        )
+        scores, usage = await _score(item, gateway, names, system=result.system_prompt, users=users, purse=job.purse)
         transferred[model_label(item.config.base)] = tuple(scores)
         result = result.with_usage(usage, names)
     result = replace(result, transferred=transferred)
@@ -176,7 +173,7 @@ async def _beyond(job: Job, gateway: Gateway, result: CellResult) -> CellResult:
     source = job.cell.prepared
     tasks = tuple(replace(task, role="target") for task in source.tasks) if job.cell.on_targets else source.tasks
     prepared = replace(source, config=source.config.model_copy(update={"inner": job.grid.inner}), tasks=tasks)
-    context = _context(prepared, gateway, job.names, observer=Observer(), purse=job.purse)
+    context = make_context(prepared, gateway, job.names, purse=job.purse)
     if config.generalize is not None:
         prompts = await _user_prompts(context, config.generalize, folder=job.grid.folder)
         result = replace(result, generalized=tuple(await generalize(context, system, prompts)))
@@ -211,23 +208,15 @@ async def _score(
     *,
     system: str,
     users: Mapping[str, str],
-    observer: Observer,
+    observer: Observer | None = None,
     purse: Purse | None,
 ) -> tuple[list[TestScore], AccountStatistics]:
     """One pair a task on the test splits that the config wants scored."""
-    context = _context(prepared, gateway, names, observer=observer, purse=purse)
+    context = make_context(prepared, gateway, names, observer=observer, purse=purse)
     wanted = prepared.config.test.source != "none"
     tasks = tuple(task for task in context.tasks if task.role != "source" or wanted)
     scores = await score_given(replace(context, tasks=tasks), system, users, split="test")
     return [score for score, _ in scores], context.account.statistics()
-
-
-def _context(
-    prepared: Prepared, gateway: Gateway, names: LaneNames, *, observer: Observer, purse: Purse | None
-) -> RunContext:
-    """Of what is no run, and leaves nothing but its answers."""
-    name = prepared.config.name
-    return make_context(prepared, gateway, names, journal=MemoryJournal(), observer=observer, name=name, purse=purse)
 
 
 def _with_base(prepared: Prepared, model: ModelTable) -> Prepared:
