@@ -94,7 +94,7 @@ def _read_manner(given: Mapping[str, Any]) -> _Manner:
     choices = _whole(fields.pop("n", 1), "n", least=1)
     if choices is None or choices > MAX_CHOICES:
         raise ValueError(f"`n` must be at most {MAX_CHOICES}.")
-    stream, options = _switch(fields.pop("stream", False), "stream"), fields.pop("stream_options", {})
+    stream, options = _streams(fields), fields.pop("stream_options", {})
     response_format = fields.pop("response_format", None)
     sampling = Sampling(
         max_tokens=_whole(limits[0], "max_tokens", least=1) if limits else None,
@@ -119,7 +119,7 @@ def read_raw_request(path: str, body: object) -> Request:
         raise ValueError(f"There is no {path!r} here, only {', '.join(PATHS)}.")
     fields = _fields(body)
     model = _model(fields)
-    if _switch(fields.pop("stream", False), "stream"):
+    if _streams(fields):
         raise ValueError(f"{path} are answered whole: leave `stream` out.")
     sampling = Sampling(max_tokens=None, temperature=None, extra=json_text(_asked(fields)))
     return Request(model=model, messages=(), sampling=sampling, path=path)
@@ -187,10 +187,11 @@ def _whole(value: object, name: str, *, least: int | None = None) -> int | None:
     return value
 
 
-def _switch(value: object, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"`{name}` must be true or false.")
-    return value
+def _streams(fields: dict[str, Any]) -> bool:
+    """Whether the answer is to come in pieces; taken out of the fields."""
+    if not isinstance(stream := fields.pop("stream", False), bool):
+        raise ValueError("`stream` must be true or false.")
+    return stream
 
 
 def _number(value: object, name: str) -> float | None:

@@ -91,7 +91,7 @@ class Judge:
         return Grade(TIE) if prediction == other else await self._compared(prediction, other, example.asked, call)
 
     async def _scored(self, prediction: str, example: Example, call: Ask) -> Grade:
-        gold = " or ".join(filter(None, example.answers))
+        gold = example.expected
         text = SCORED.format(
             rubric=self.rubric,
             question=_inert(example.asked),

@@ -133,9 +133,9 @@ def given_number(text: str) -> Numeral | None:
 def _settled(text: str) -> Iterator[Numeral]:
     """The numbers outside of lists that the text's corrections leave standing."""
     if not corrections(text, len(text)):
-        yield from _unlisted(text, 0)
+        yield from _unlisted(text)
         return
-    numerals = {numeral.start: numeral for numeral in _unlisted(text, 0)}
+    numerals = {numeral.start: numeral for numeral in _unlisted(text)}
     said = [each for each in numerals.values() if not _denied(text, each) and not _counts(text, each)]
     mentions = [
         Mention(each.value or "", each.start, each.end, each.start < 20 and opens_clause(text, each.start, each.end))
@@ -191,8 +191,9 @@ def as_text(value: Fraction) -> str:
     return _shifted(digits, "", -places, negative=value < 0)
 
 
-def _unlisted(text: str, position: int) -> Iterator[Numeral]:
-    """Every number from a position on that does not stand in a range, a sum or a list of different ones."""
+def _unlisted(text: str) -> Iterator[Numeral]:
+    """Every number that does not stand in a range, a sum or a list of different ones."""
+    position = 0
     while begin := _BEGINS.search(text, position):
         numeral = _numeral(text, begin.start())
         in_list = False
