@@ -43,11 +43,9 @@ from typing import Literal, NamedTuple
 from metaspo.backends import (
     BackendError,
     ConnectionLost,
-    FatalError,
     HalfAnswer,
     Overloaded,
     RateLimited,
-    RequestRejected,
     ServerFault,
     SlowDown,
     TimedOut,
@@ -71,7 +69,6 @@ class Decision:
     """What follows from a failed call.
 
     Attributes:
-        then: try "again", fail this "request", stop the "lane", or it was no failure of the call but a "bug".
         wait: seconds before it goes into the queue again.
         uses_attempt: whether it counts against the request; spoke: even if its endpoint is rested, for that did answer.
         endpoint: "rest" it, let it "count" against it, or "fine".
@@ -81,7 +78,6 @@ class Decision:
         quick: an immediate retry without penalty; elsewhere: the same on another replica.
     """
 
-    then: Literal["again", "request", "lane", "bug"]
     wait: float = 0.0
     uses_attempt: bool = False
     spoke: bool = False
@@ -133,7 +129,7 @@ def back_off(failures: int, rng: random.Random, *, first: float = FIRST_WAIT) ->
 
 
 def decide(
-    error: BaseException,
+    error: TransientError,
     *,
     failures: int,
     quick_retries: int,
@@ -141,42 +137,33 @@ def decide(
     alone: bool = False,
     another: bool = False,
 ) -> Decision:
-    """The table above. `failures`: how often this request failed before, immediate retries not counted; `alone`: while
-    its endpoint answered nearly all others; `another`: a replica is up that has not refused it."""
+    """The table above, of errors after which a request goes again. `failures`: how often this one failed before,
+    immediate retries not counted; `alone`: while its endpoint answered nearly all others; `another`: a replica is up
+    that has not refused it."""
     own = min(failures, 1) if alone else failures
     match error:
         case NotHere() if another and not failures:
-            return Decision(then="again", elsewhere=True)
+            return Decision(elsewhere=True)
         case Overloaded() | ServerFault() if another and not failures:
-            return Decision(then="again", elsewhere=True, concurrency="hold")
-        case RequestRejected():
-            return Decision(then="request")
-        case FatalError():
-            return Decision(then="lane")
+            return Decision(elsewhere=True, concurrency="hold")
         case RateLimited() | SlowDown():
-            return Decision(then="again", wait=_wait(error, failures, rng), concurrency="cut", hold=True)
+            return Decision(wait=_wait(error, failures, rng), concurrency="cut", hold=True)
         case Overloaded():
             wait = _wait(error, failures, rng, FIRST_WAIT * OVERLOAD_FACTOR)
-            return Decision(then="again", wait=wait, concurrency="cut", keeps_slot=True)
+            return Decision(wait=wait, concurrency="cut", keeps_slot=True)
         case Unreachable():
-            return Decision(then="again", endpoint="rest")
+            return Decision(endpoint="rest")
         case NotHere():
-            return Decision(then="again", wait=_wait(error, failures, rng), spoke=True, endpoint="count")
+            return Decision(wait=_wait(error, failures, rng), spoke=True, endpoint="count")
         case ConnectionLost(before_answer=True) if quick_retries < QUICK_RETRIES:
-            return Decision(then="again", quick=True)
+            return Decision(quick=True)
         case HalfAnswer():
             wait = _wait(error, own, rng)
-            return Decision(
-                then="again", wait=wait, uses_attempt=True, spoke=True, endpoint="count", concurrency="hold"
-            )
+            return Decision(wait=wait, uses_attempt=True, spoke=True, endpoint="count", concurrency="hold")
         case ServerFault() | TimedOut() | ConnectionLost():
             wait = _wait(error, own, rng)
-            return Decision(then="again", wait=wait, uses_attempt=True, endpoint="count", concurrency="hold")
-        case TransientError():
-            return Decision(then="again", wait=_wait(error, own, rng), uses_attempt=True)
-        case BackendError():
-            return Decision(then="request")
-    return Decision(then="bug")
+            return Decision(wait=wait, uses_attempt=True, endpoint="count", concurrency="hold")
+    return Decision(wait=_wait(error, own, rng), uses_attempt=True)
 
 
 def may_be_charged(error: BackendError, *, billing: Literal["time", "tokens"]) -> bool:
