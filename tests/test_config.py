@@ -192,6 +192,7 @@ def test_what_is_no_data_source_is_told_what_is_one(tmp_path: Path, given: str) 
     [
         ("concurrency = -1", "base.concurrency: must be greater than or equal to 1 or 'auto' (it is -1)"),
         ("concurrency = []", 'base.concurrency: must be a whole number or "auto"'),
+        ("max_tokens = 1e30", "base.max_tokens: must be a whole number of fewer digits (it is 1e+30)"),
         ("max_tokens = [96]", "base.max_tokens: must be a whole number"),
         ('temperature = ["none"]', 'base.temperature: must be a number or "none"'),
         ("max_tokens = 1979-05-27", "base.max_tokens: must be a whole number"),

@@ -15,6 +15,7 @@ PLAINLY: Final = {  # pydantic's faults that name types of Python
     "dict_type": "must be a table",
     "string_type": "must be text in quotes",
     "int_type": "must be a whole number",
+    "int_parsing_size": "must be a whole number of fewer digits",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "callable_type": "must be text in quotes",
