@@ -1,5 +1,8 @@
 """What is wrong with a config, and the paths that it names; with prompts, strategies and directories of runs."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from metaspo.backends.paths import path_of
@@ -23,6 +26,16 @@ class RunDirectoryError(RuntimeError):
 
 class UnknownStrategy(ValueError):
     """No strategy has this name, or it cannot be made as asked; `str()` says which, and lists those there are."""
+
+
+@contextmanager
+def told_as(key: str, name: str) -> Iterator[None]:
+    """What is wrong with a key that something else than the config has set is told of that, by its name."""
+    try:
+        yield
+    except ConfigError as error:
+        lines = re.sub(rf"(?m)^(.*?): {re.escape(key)}: ", lambda found: f"{found[1]}: {name}: ", str(error))
+        raise ConfigError(lines) from error
 
 
 def resolve_path(path: str, *, base_dir: Path) -> Path:

@@ -1,12 +1,13 @@
 """What `--set key=value` and `--calls` change of a config."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from metaspo.engine import ConfigError
 from metaspo.engine.config.presets import planned_for
 from metaspo.engine.config.toml import parse_toml
+from metaspo.engine.errors import told_as
 
 
 def all_overrides(calls: int | None, sets: Sequence[str] | None) -> dict[str, Any]:
@@ -14,15 +15,9 @@ def all_overrides(calls: int | None, sets: Sequence[str] | None) -> dict[str, An
     return {**({} if calls is None else planned_for(calls)), **parse_overrides(sets)}
 
 
-@contextmanager
-def naming_calls(calls: int | None) -> Iterator[None]:
+def naming_calls(calls: int | None) -> AbstractContextManager[None]:
     """What is wrong with `train_calls` is told of `--calls`, where that said so many."""
-    try:
-        yield
-    except ConfigError as error:
-        if calls is None:
-            raise
-        raise ConfigError(str(error).replace(": train_calls: ", f": --calls {calls}: ", 1)) from error
+    return nullcontext() if calls is None else told_as("train_calls", f"--calls {calls}")
 
 
 def parse_overrides(given: Sequence[str] | None) -> dict[str, Any]:

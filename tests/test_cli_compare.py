@@ -358,6 +358,8 @@ def test_a_run_has_a_page(project: Path) -> None:
             "writes no",
         ),
         ("config = ", "grid.toml: not valid TOML"),
+        ('config = "run.toml"\nmethods = ["cot"]\ndomains = ["medcal"]', "grid.toml: domains: there is no domain"),
+        ('config = "run.toml"\nmethods = ["metaspo"]\nequal_calls = 1', "run.toml: equal_calls = 1: the first prompts"),
     ],
 )
 def test_a_mistake_in_a_grid_is_one_line(project: Path, text: str, told: str) -> None:

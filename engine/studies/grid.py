@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from metaspo.engine.config.schema import BudgetTable, InnerTable
 from metaspo.engine.config.table import name_of
 from metaspo.engine.config.toml import read_toml
 from metaspo.engine.domains import find_domains, given_user_prompts
-from metaspo.engine.errors import ConfigError, resolve_path
+from metaspo.engine.errors import ConfigError, resolve_path, told_as
 from metaspo.engine.runs.prepare import Prepared, prepare
 from metaspo.engine.studies.grid_config import GridConfig, MethodTable
 from metaspo.engine.studies.methods import Method, method
@@ -183,7 +184,9 @@ def _cell(
     else:
         prepared = replace(prepared, tasks=variant.tasks(prepared.tasks, seed=seed))
     if not variant.fixed:
-        check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
+        equal = config.equal_calls is not None
+        with told_as("train_calls", f"equal_calls = {config.equal_calls}") if equal else nullcontext():
+            check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
     return Cell(method=variant, domain=domain, seed=seed, prepared=prepared, on_targets=on_targets)
 
 

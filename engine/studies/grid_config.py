@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from metaspo.engine.config.bounds import MAX_CALLS
 from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.table import Table
-from metaspo.engine.domains import ALL
+from metaspo.engine.domains import ALL, UnknownDomain, find_domains
 from metaspo.engine.studies.adapt import AdaptTable
 from metaspo.engine.tasks.spec_table import PathText
 
@@ -65,6 +65,10 @@ class GridConfig(Table):
             raise ValueError(f"against: '{self.against}' is none of the methods: {', '.join(names)}")
         if len(set(self.domains)) < len(self.domains) or (ALL in self.domains and len(self.domains) > 1):
             raise ValueError(f"domains: a domain is there twice ('{ALL}' is all of them)")
+        try:
+            find_domains(self.domains)
+        except UnknownDomain as error:
+            raise ValueError(f"domains: {error}") from None
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is there twice")
         labels = [model_label(table) for table in self.transfer]
