@@ -103,7 +103,7 @@ class BoundFinder:
 
     def mean_call(self, stages: Sequence[Stage]) -> tuple[float, Usage]:
         """Seconds and tokens of a call of the optimizer model; 0 where there is none."""
-        calls = [call for stage in stages for unit in stage.units for call in unit.optimizer]
+        calls = [call for stage in stages for unit in stage for call in unit.optimizer]
         usages = [estimate_usage(call, self._answer(call)) for call in calls]
         count = max(1, len(calls))
         tokens = (sum(usage.prompt_tokens for usage in usages), sum(usage.completion_tokens for usage in usages))
@@ -114,7 +114,7 @@ class BoundFinder:
 
     def _loads(self, stages: Sequence[Stage]) -> list[list[_Load]]:
         """What the candidates need, by stage."""
-        return [[self._load(unit) for unit in stage.units] for stage in stages]
+        return [[self._load(unit) for unit in stage] for stage in stages]
 
     def _first_needed(self, loads: Sequence[_Load]) -> list[float]:
         """Server seconds of each, in the order of release: a block counts where it is needed first."""

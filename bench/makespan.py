@@ -60,7 +60,7 @@ def measure_makespan(
     rows = [_cell(size, single, server, count, tier) for count in replicas for tier in tiers]
     if domains > 1:
         rows.extend(_cell(size, works, server, count, DOMAINS_TIER) for count in replicas)
-    units = [unit for stage in works[""] for unit in stage.units]
+    units = [unit for stage in works[""] for unit in stage]
     evaluations, calls = sum(len(unit.evaluations) for unit in units), sum(len(unit.optimizer) for unit in units)
     return Report(
         scenario="makespan",

@@ -43,7 +43,7 @@ async def one_by_one(asker: Asker, stages: Sequence[Stage]) -> None:
     """As the reference implementation does: one candidate after the other, its optimizer calls one by one, its
     evaluations in batches of 50 with a barrier after each."""
     for stage in stages:
-        for unit in stage.units:
+        for unit in stage:
             for call in unit.optimizer:
                 await asker.optimize(call)
             for start in range(0, len(unit.evaluations), BATCH):
@@ -65,9 +65,9 @@ async def with_barriers(asker: Asker, stages: Sequence[Stage]) -> None:
             await asker.optimize(request)
 
     for stage in stages:
-        for step in range(max(map(_depth, stage.units))):
-            await gather(optimize(unit.optimizer[step]) for unit in stage.units if step < _depth(unit))
-        await gather(evaluate(request) for unit in stage.units for request in unit.evaluations)
+        for step in range(max(map(_depth, stage))):
+            await gather(optimize(unit.optimizer[step]) for unit in stage if step < _depth(unit))
+        await gather(evaluate(request) for unit in stage for request in unit.evaluations)
 
 
 def _depth(unit: Unit) -> int:

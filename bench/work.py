@@ -20,12 +20,7 @@ class Unit:
     evaluations: list[Request] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Stage:
-    """Units that are independent of each other; all of them wait for all of the stage before."""
-
-    name: str
-    units: list[Unit]
+Stage = list[Unit]  # independent of each other; all of them wait for all of the stage before
 
 
 async def work_of(prepared: Prepared) -> list[Stage]:
@@ -63,12 +58,7 @@ class _Recorder(OtherwiseAsked):
 
     def stages(self) -> list[Stage]:
         """All that was noted, in the order in which a run comes to it."""
-        stages = []
-        for (iteration, phase), units in sorted(self._units.items()):
-            name = f"iteration {iteration}, {'outer' if phase == priorities.OUTER else 'inner'} loop"
-            name = {0: "first prompts", priorities.LAST: "test splits"}.get(iteration, name)
-            stages.append(Stage(name, [unit for _, unit in sorted(units.items())]))
-        return stages
+        return [[unit for _, unit in sorted(units.items())] for _, units in sorted(self._units.items())]
 
     def _unit(self, iteration: int, phase: int, candidate: int, task: int, prompt: int) -> Unit:
         if iteration == priorities.LAST:

@@ -54,7 +54,7 @@ from metaspo.bench.schedules import one_by_one, with_barriers
 from metaspo.bench.servers.limited_server import BURST, LimitedServer
 from metaspo.bench.servers.simulated_openai import GPT_4O_MINI, OpenAIModel
 from metaspo.bench.stored import fill, one_turn
-from metaspo.bench.work import Stage, Unit, work_of
+from metaspo.bench.work import Unit, work_of
 from metaspo.bench.workload import BASE, OPTIMIZER, PAPER, Size, answer, make_run
 from metaspo.engine import ConfigError, count_calls
 from metaspo.scheduling import Gateway
@@ -77,7 +77,7 @@ def test_the_papers_size_is_what_the_paper_asks() -> None:
 def test_no_two_requests_of_the_workload_are_alike_and_all_planned_ones_are_made() -> None:
     run = make_run(SMALL)
     stages = asyncio.run(work_of(run))
-    asked = [request for stage in stages for unit in stage.units for request in (*unit.optimizer, *unit.evaluations)]
+    asked = [request for stage in stages for unit in stage for request in (*unit.optimizer, *unit.evaluations)]
     assert len(asked) == len(set(asked))
     made = Counter(request.model for request in asked)
     planned = count_calls(run.config, run.tasks)
@@ -169,7 +169,7 @@ def test_what_no_run_can_come_to_before_some_time_is_all_done_after_it() -> None
         asked = [Request(model=BASE, messages=(Message("user", asking),)) for asking in texts]
         return Unit([call] * calls, asked)
 
-    runs = [[Stage("round", [unit(f"{run} early", early), unit(f"{run} late", late)])] for run in ("a", "b")]
+    runs = [[[unit(f"{run} early", early), unit(f"{run} late", late)]] for run in ("a", "b")]
     optimizer = OpenAIModel()
     finder = BoundFinder(server=VLLMModel(max_num_seqs=1), replicas=1, optimizer=optimizer, answer=lambda _: "yes")
     bound = finder.together(runs)
@@ -184,7 +184,7 @@ def test_a_prompt_that_another_run_has_had_computed_is_no_work_of_a_run() -> Non
     call = Request(model=OPTIMIZER, messages=(Message("user", "mend it"),))
     waits = optimizer.latency(call, estimate_usage(call, "yes").completion_tokens)
     asked = [Request(model=BASE, messages=(Message("user", "x" * 4_000 + run),)) for run in ("a", "b")]
-    runs = [[Stage("round", [Unit([call] * calls, [asked[calls]])])] for calls in (0, 1)]
+    runs = [[[Unit([call] * calls, [asked[calls]])]] for calls in (0, 1)]
 
     async def main() -> float:
         vllm = SimulatedVLLM(lambda _: "yes", server)
