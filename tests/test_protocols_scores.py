@@ -458,9 +458,7 @@ def test_each_picture_is_drawn_once_in_a_form_and_stands_in_the_page_as_in_its_f
     [(0.4, 0.9, "no more than luck"), (0.51, 0.9, "more than by luck"), (0.1, 0.49, "fewer than by luck")],
 )
 def test_a_share_of_user_prompts_is_held_against_luck(low: float, high: float, told: str) -> None:
-    share = MeanScore(
-        tasks=2, seeds=1, score=(low + high) / 2, over_examples=Interval(0.0, 0.1), over_tasks=Interval(low, high)
-    )
+    share = MeanScore(score=(low + high) / 2, over_examples=Interval(0.0, 0.1), over_tasks=Interval(low, high))
     assert f"with m than with base: {told}" in share_sentence(share, names=("m", "base"))
 
 

@@ -142,7 +142,7 @@ class Study:
                 if name not in (INNER if level == "user" else OUTER) or (name, level) == ("sprig", "user"):
                     continue
                 outcomes = self._runs([World(seed) for seed in self.seeds], by_itself(name, level))
-                gain = over_seeds({seed: outcome.gain(role) for seed, outcome in outcomes.items()})
+                gain = over_seeds(outcome.gain(role) for outcome in outcomes.values())
                 before, after = (fmean(by[role] for by in column) for column in _sides(outcomes))
                 calls = fmean(outcome.calls for outcome in outcomes.values())
                 row(name, f"{level} prompts", f"{role} tasks", pct(before), pct(after), points(gain), f"{calls:,.0f}")
@@ -160,12 +160,9 @@ class Study:
         for shared, entangled, distraction, tact in product(worlds, (False, True), DISTRACTIONS, TACTS):
             here = [World(seed, shared=shared, entangled=entangled, distraction=distraction) for seed in self.seeds]
             both, outer = (self._runs(here, changes, tact=tact, induced=INDUCED) for changes in ({}, alone))
-            gains = [
-                over_seeds({seed: outcome.gain("target") for seed, outcome in outcomes.items()})
-                for outcomes in (both, outer)
-            ]
-            apart = over_seeds({seed: both[seed].after["target"] - outer[seed].after["target"] for seed in both})
-            truly = over_seeds({seed: both[seed].worth - outer[seed].worth for seed in both})
+            gains = [over_seeds(outcome.gain("target") for outcome in outcomes.values()) for outcomes in (both, outer)]
+            apart = over_seeds(both[seed].after["target"] - outer[seed].after["target"] for seed in both)
+            truly = over_seeds(both[seed].worth - outer[seed].worth for seed in both)
             row(
                 "shared" if shared else "apart",
                 "entangled" if entangled else "added up",
@@ -187,7 +184,7 @@ class Study:
             rounds = [same_rounds(full[seed].chosen, outcomes[seed].chosen) for seed in self.seeds]
             same, compared = (sum(column) for column in zip(*rounds, strict=True))
             equal = sum(without_races(outcomes[seed].result) == without_races(full[seed].result) for seed in self.seeds)
-            change = over_seeds({seed: outcomes[seed].worth - full[seed].worth for seed in self.seeds})
+            change = over_seeds(outcomes[seed].worth - full[seed].worth for seed in self.seeds)
             calls = fmean(outcome.calls for outcome in outcomes.values())
             row(name, f"{calls:,.0f}", f"{equal} of {len(full)}", f"{same} of {compared}", points(change))
         changed = [seed for seed in self.seeds if early[seed].result != full[seed].result]

@@ -75,8 +75,8 @@ class Comparison:
         row: dict[str, Figure] = {"calls": calls, "world": kind, "method": name}
         for side in ("source", "unseen"):
             scores, reference = self._by_seed(calls, kind, name, side), self._by_seed(calls, kind, REFERENCE, side)
-            row[side] = _interval(over_seeds(dict(enumerate(scores))), signed=False)
-            ahead = over_seeds(dict(enumerate(map(sub, reference, scores))))
+            row[side] = _interval(over_seeds(scores), signed=False)
+            ahead = over_seeds(map(sub, reference, scores))
             row[f"ahead, {side}"] = "–" if name == REFERENCE else _interval(ahead, signed=True)
         runs = list(chain(*self._of(calls, kind, name)))
         row["base calls"] = round(fmean(run.base for run in runs))

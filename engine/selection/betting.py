@@ -28,7 +28,7 @@ PRIOR_ROWS, PRIOR_SLOPE, MIN_VARIANCE = 8, 0.6, 0.05
 
 
 class Wager:
-    """Capital that grows as rows speak against the claim; `given_up` once it is given up.
+    """Capital that grows as rows speak against the claim, which is given up at 1 / rate.
 
     Args:
         known: the grades to beat of all rows, 0 to 1 (scaled by a row's weight, if weights differ), in any order.
@@ -38,7 +38,6 @@ class Wager:
     def __init__(self, incumbent: Sequence[float], *, rate: float) -> None:
         rows = len(incumbent)
         self.capital = 1.0
-        self._rate = rate
         self._left = rows
         self._incumbent_left = math.fsum(incumbent)
         self._needed = self._incumbent_left - SLACK
@@ -48,11 +47,6 @@ class Wager:
         self._seen = 0
         self._grades = self._incumbents = self._products = self._squares = 0.0
         self._noise = PRIOR_ROWS * max(self._variance, MIN_VARIANCE)
-
-    @property
-    def given_up(self) -> bool:
-        """Whether the claim is given up."""
-        return self.capital * self._rate >= 1
 
     def take(self, grade: float, incumbent: float) -> None:
         """The next row: the candidate's grade and the known one, both scaled by the row's weight."""

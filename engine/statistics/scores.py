@@ -22,8 +22,6 @@ class MeanScore:
             others.
     """
 
-    tasks: int
-    seeds: int
     score: float
     over_examples: Interval
     over_tasks: Interval | None
@@ -69,8 +67,6 @@ def mean_score(rows: Sequence[SplitGrades], *, seeds_matter: bool = True) -> Mea
     over_examples = _interval(table, total(parts), quantile(parts))
     tasks = len({row.task for row in kept})
     return MeanScore(
-        tasks=tasks,
-        seeds=len(table.by_seed),
         score=table.mean,
         over_examples=over_examples,
         over_tasks=_interval(table, *over_tasks(seeds, table.tasks)).wider(over_examples) if tasks > 1 else None,

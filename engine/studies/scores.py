@@ -34,8 +34,6 @@ class Summary:
         over_tasks: 95%, with other tasks of this kind, too; None for fewer than two tasks.
     """
 
-    method: str
-    domain: str
     by_seed: Mapping[int, float]
     score: float | None
     interval: Interval | None
@@ -53,8 +51,6 @@ def summarize_method(study: Study, method: str, domain: str | None = None) -> Su
     graded = splits(study, method, study.rows, domain=domain)
     overall = mean_score(graded, seeds_matter=study.searches(method)) if means else None
     return Summary(
-        method=method,
-        domain=domain or "",
         by_seed=means,
         score=fmean(means.values()) if means else None,
         interval=overall.over_examples if overall else None,

@@ -55,11 +55,6 @@ class Study:
             if result.method == method and domain in (None, result.domain) and not result.stopped
         ]
 
-    @property
-    def weights(self) -> dict[str, float]:
-        """How much each task counts, by "domain/task"."""
-        return {f"{cell.domain}/{task.name}": task.weight for cell in self.grid.cells for task in cell.prepared.tasks}
-
     def searches(self, method: str) -> bool:
         """Whether another seed would find another prompt: the method is not a fixed one."""
         return not next(each.fixed for each in self.grid.methods if each.name == method)
