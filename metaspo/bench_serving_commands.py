@@ -15,7 +15,6 @@ from metaspo.bench_tables import show
 from metaspo.console import exit_on_user_error
 from metaspo.engine import ConfigError
 from metaspo.parameters import Json
-from metaspo.running import run_async
 
 app = typer.Typer(rich_markup_mode=None)
 app.add_typer(bench_app, name="bench")
@@ -46,6 +45,8 @@ def soak(
 
     The server's memory, what clients got, and what was paid for twice.
     """
+    from metaspo.running import run_async
+
     show(run_async(bench.measure_soak(clients=clients, seconds=seconds, between=between, victim=victim)), json=json)
 
 
@@ -59,6 +60,8 @@ def machines(
     json: Json = False,
 ) -> None:
     """Processes under one limit and one cap, one of them killed again and again: what they use of both."""
+    from metaspo.running import run_async
+
     with exit_on_user_error():
         report = run_async(
             bench.measure_machines(

@@ -98,7 +98,7 @@ COMMANDS: Final = {
 
 
 def import_all() -> None:
-    """Import every command, for a process that others are forked from."""
+    """Import every command, as help does."""
     for module, _ in COMMANDS.values():
         _commands_of(module)
 

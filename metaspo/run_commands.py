@@ -1,19 +1,12 @@
-"""`metaspo runs`: the runs there are, and in what two of them differ."""
+"""`metaspo runs` and `show`: the runs there are, and in what two of them differ."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from metaspo import tables
-from metaspo.console import err, exit_on_user_error, out
-from metaspo.engine import RunDirectory, find_run, find_runs
-from metaspo.engine.runs.listing import RunLine, list_runs
-from metaspo.engine.runs.stored import run_data, shown_data
+from metaspo import actions
 from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder, WholeSentences
-from metaspo.run_list import difference_data, print_difference, print_runs
-from metaspo.run_tables import print_run
 
 runs_app = typer.Typer(
     cls=WholeSentences, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
@@ -35,33 +28,14 @@ def show(
     json: Json = False,
 ) -> None:
     """Show a run: scores before and after, prompts, calls, tokens, dollars, time; how far it is while it goes on."""
-    with exit_on_user_error():
-        directory = find_run(run, base=folder, latest=True)
-        if json:
-            tables.print_json(out, shown_data(directory))
-        else:
-            print_run(out, directory, everything=everything)
+    actions.show_run(run, everything=everything, folder=folder, json=json)
 
 
 @runs_app.callback(invoke_without_command=True)
 def runs(context: typer.Context, folder: RunsFolder = RUNS, json: Json = False) -> None:
     """List the runs there are, the latest first: date, models, what changed in the config, scores, dollars."""
-    if context.invoked_subcommand:
-        return
-    with exit_on_user_error():
-        directories = find_runs(folder)
-        lines = list_runs(directories)
-        if json:
-            tables.print_json(out, [_as_json(run, line) for run, line in zip(directories, lines, strict=True)])
-        elif directories:
-            print_runs(out, lines)
-        else:
-            err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.")
-
-
-def _as_json(run: RunDirectory, line: RunLine) -> dict[str, Any]:
-    data = {"name": run.name, "directory": str(run.path)} if line.unreadable else run_data(run)
-    return {**data, "line": asdict(line)}
+    if not context.invoked_subcommand:
+        actions.show_runs(folder, json=json)
 
 
 @runs_app.command(cls=NamedArguments)
@@ -71,9 +45,4 @@ def diff(
     """Say in what two runs differ: keys of their configs, and what they came to."""
     if folder is None:
         folder = context.parent.params["folder"] if context.parent else RUNS
-    with exit_on_user_error():
-        sides = [find_run(name, base=folder, latest=True) for name in (first, second)]
-        if json:
-            tables.print_json(out, difference_data(*sides))
-        else:
-            print_difference(out, *sides)
+    actions.show_difference(first, second, folder=folder, json=json)

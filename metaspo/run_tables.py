@@ -15,16 +15,9 @@ from metaspo.engine.evaluation.task_rows import COLUMNS, SHORT, TaskRow, cost_se
 from metaspo.engine.evaluation.test_score import OF_COST, unreadable
 from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import GuardScore, chosen_sentence
+from metaspo.engine.runs.files import Data, read_json
 from metaspo.engine.runs.status import Session
-from metaspo.engine.runs.stored import (
-    Data,
-    called,
-    read_json,
-    rows_of,
-    safety_sentences,
-    shown_data,
-    summary_of,
-)
+from metaspo.engine.runs.stored import called, rows_of, safety_sentences, shown_data, summary_of
 from metaspo.engine.runs.summary import RunSummary
 from metaspo.engine.statistics import Interval
 from metaspo.score_tables import OF_SCORES, from_cache

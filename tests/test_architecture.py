@@ -185,7 +185,7 @@ def module_name(path: Path) -> str:
 def test_every_package_is_listed_in_pyproject() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
     there = {
-        "metaspo" if folder == "metaspo" else f"metaspo.{'.'.join(init.parent.relative_to(ROOT).parts)}"
+        ".".join(("metaspo", *init.parent.relative_to(ROOT / "metaspo" if folder == "metaspo" else ROOT).parts))
         for folder in ORDER
         for init in (ROOT / folder).rglob("__init__.py")
     }

@@ -95,7 +95,7 @@ def test_a_run_that_kept_its_prompt_has_nothing_to_compare(run: ReopenedRun) -> 
 
 
 def test_what_is_not_installed_is_named(run: ReopenedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metaspo.attention_command.find_spec", lambda name: None)
+    monkeypatch.setattr("metaspo.actions.attention.find_spec", lambda name: None)
     ended = here("attention", "run", "--model", "somewhere")
     assert (ended.code, ended.errors) == (
         2,

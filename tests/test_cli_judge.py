@@ -9,10 +9,10 @@ import pytest
 from chat_server import ChatServer
 from command_line import here
 
+from metaspo.actions.judge import on_scale
 from metaspo.backends import Request
 from metaspo.engine.tasks.judges import Judge, judge_grader
 from metaspo.engine.tasks.metric_spec import MetricTable
-from metaspo.judge_command import on_scale
 
 ROWS: Sequence[tuple[str, str, object]] = (
     ("Which animal gives wool?", "the sheep", 5),

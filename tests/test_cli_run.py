@@ -18,12 +18,12 @@ from command_line import LIMIT, Ended, apart, end, here, result_bytes, run_into,
 from sizes import rest_is_slow
 from world import World
 
+from metaspo.actions.init import TEMPLATES
 from metaspo.backends import Request
 from metaspo.engine import read_journal, selections
 from metaspo.engine.config.load import load_config
 from metaspo.engine.journal.events import Event, Malformed
 from metaspo.engine.project import file_name
-from metaspo.init_command import TEMPLATES
 
 WORLD = World(3, malformed=0.1)
 KEY = "sk-planted-4711-never-to-be-seen"

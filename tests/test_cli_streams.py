@@ -205,7 +205,7 @@ def test_init_writes_over_nothing_that_somebody_has_edited(tmp_path: Path) -> No
 def test_what_init_says_to_do_next_is_right_for_a_folder_with_spaces_and_begins_with_what_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metaspo.init_command.find_spec", lambda name: None)
+    monkeypatch.setattr("metaspo.actions.init.find_spec", lambda name: None)
     folder = tmp_path / "my rag"
     first, *steps = here("init", str(folder), "--template", "rag").out.splitlines()[1:]
     assert first.strip() == "pip install 'metaspo[local,mipro]'"

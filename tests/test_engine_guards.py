@@ -31,8 +31,8 @@ from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.state import GuardState, TaskState
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.report.run_page import run_page
+from metaspo.engine.runs.files import read_json
 from metaspo.engine.runs.identity import fingerprint
-from metaspo.engine.runs.stored import read_json
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.priorities import initial
 from metaspo.engine.selection.objective import Objective

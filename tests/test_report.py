@@ -29,7 +29,7 @@ from metaspo.engine.report.figures import Bar, before_and_after, draw, methods, 
 from metaspo.engine.report.page import COPY, Answers, Section, TextTable, changed_prompt, render_page
 from metaspo.engine.report.run_page import run_page, write_figures
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.runs.stored import read_json, read_table
+from metaspo.engine.runs.files import read_json, read_table
 from metaspo.engine.studies.table_formats import Table, latex
 
 TEXTS = st.text(alphabet="ab <&\n{}.", max_size=30)

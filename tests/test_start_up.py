@@ -1,5 +1,6 @@
 """What begins imports no more than it needs: each library that is named here takes as long as such a command itself."""
 
+import re
 import subprocess
 import sys
 from functools import cache
@@ -11,12 +12,18 @@ import pytest
 from command_line import here
 from sizes import rest_is_slow
 
+from metaspo.actions.init import TEMPLATES
+from metaspo.engine.check.labelled import RESPONSE, SCORE
+from metaspo.engine.domains import DATA_VARIABLE
+from metaspo.engine.exchange.export import TOOLS
+from metaspo.engine.studies import ablation_names
+
 CALLS = {"aiohttp", "redis", "uvloop"}
 NUMBERS = {"numpy", "scipy", "optuna", "matplotlib"}
 STORES = {"diskcache", "sqlite3", "zstandard"}
 LOOPS = {"asyncio", "anyio", "ssl"}
 LATE: tuple[str, ...] = ("", ".backends", ".cache", ".engine", ".engine.domains", ".engine.strategies", ".engine.tasks")
-LATE += (".bench", ".engine.tasks.formats", ".scheduling", ".serving")
+LATE += (".actions", ".bench", ".engine.statistics", ".engine.tasks.formats", ".scheduling", ".serving")
 
 
 def modules_of(code: str, folder: Path) -> set[str]:
@@ -85,13 +92,27 @@ finally:
     modules_of(code, tmp_path)
 
 
-def test_the_help_of_no_command_imports_what_calls_pages_or_benchmarks_need(tmp_path: Path) -> None:
+def test_the_help_of_no_command_imports_what_the_command_does(tmp_path: Path) -> None:
+    """What can be given is read without configs, loops or calls: whatever they take, help comes at once."""
     modules = modules_of("from metaspo.late_commands import import_all\nimport_all()", tmp_path)
-    assert "metaspo.bench_commands" in modules
-    assert {name.partition(".")[0] for name in modules} & (CALLS | NUMBERS | {"structlog"}) == set()
-    spared = ("metaspo.bench.", "metaspo.engine.watch", "metaspo.serving.")
-    there = {name for name in modules if name.startswith(spared)}
+    assert {"metaspo.bench_commands", "metaspo.study_commands"} <= modules
+    assert {name.partition(".")[0] for name in modules} & (CALLS | NUMBERS | STORES | LOOPS | {"structlog"}) == set()
+    rooms = ("actions.", "bench.", "engine.config.schema", "engine.runs", "engine.studies", "engine.watch", "serving.")
+    there = {name for name in modules if name.startswith(tuple(f"metaspo.{room}" for room in rooms))}
     assert there == {"metaspo.bench.defaults", "metaspo.bench.report"}
+
+
+def test_what_help_says_is_what_there_is() -> None:
+    """It names them in words of its own."""
+    for command, names in (
+        ("export", TOOLS),
+        ("ablate", ablation_names()),
+        ("init", TEMPLATES),
+        ("judge", (RESPONSE, SCORE)),
+        ("tasks", (DATA_VARIABLE,)),
+    ):
+        said = re.findall(r"\w+", here(command, "--help").out)
+        assert {*names} <= {*said}, command
 
 
 def test_a_plan_knows_of_no_journal_and_of_no_score() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sizes import rest_is_slow
 
-from metaspo.engine.statistics import agreement
+from metaspo.engine.statistics.agreement import agreement
 
 GRADES = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
 

@@ -20,8 +20,8 @@ from metaspo.engine.journal.history import Point
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory, find_runs
+from metaspo.engine.runs.files import read_result
 from metaspo.engine.runs.prepare import prepare
-from metaspo.engine.runs.stored import read_result
 from metaspo.engine.track.follow import Following
 from metaspo.engine.track.tensorboard import TensorBoard
 from metaspo.engine.track.tracker import Ending, Result, TrackedRun, Version

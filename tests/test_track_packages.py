@@ -20,7 +20,7 @@ from test_track import DIGITS, WORLD, points_of, tracked_project
 from world import World
 
 from metaspo.engine.runs.directory import RunDirectory, find_runs
-from metaspo.engine.runs.stored import read_result
+from metaspo.engine.runs.files import read_result
 
 mlflow = pytest.importorskip("mlflow")
 wandb_internal_pb2 = pytest.importorskip("wandb.proto.wandb_internal_pb2")

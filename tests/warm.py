@@ -111,9 +111,12 @@ def _waiting() -> socket.socket:
 
 
 def _fork_for_ever() -> None:
+    from metaspo import actions
     from metaspo.late_commands import import_all
 
-    import_all()  # which is what takes long
+    import_all()
+    for name in actions.__all__:
+        getattr(actions, name)  # which is what takes long
     for library in CALLS_AND_FIGURES:
         import_module(library)
 

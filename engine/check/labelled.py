@@ -14,7 +14,7 @@ from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.runs.execute import open_for
 from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.runs.spending_book import command_purse
-from metaspo.engine.statistics import Agreement, agreement
+from metaspo.engine.statistics.agreement import Agreement, agreement
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import DataSource, Example, Task, TaskError, TaskSpec
 from metaspo.engine.tasks.cells import Row, question_of, text_in

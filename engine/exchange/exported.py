@@ -13,8 +13,9 @@ from metaspo.engine.evaluation.answers import TaskAnswers
 from metaspo.engine.evaluation.task_rows import TaskRow
 from metaspo.engine.prompts import PromptPair, Roles, render
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.files import Data, finished_at, read_result
 from metaspo.engine.runs.reopened import read_config
-from metaspo.engine.runs.stored import Data, finished_at, read_result, rows_of, run_data
+from metaspo.engine.runs.stored import rows_of, run_data
 from metaspo.engine.strategies.demonstrations import without_own
 from metaspo.engine.suggest import there_is_no
 from metaspo.engine.tasks import AnswerSpec, Example, TaskSpec

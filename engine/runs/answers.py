@@ -15,8 +15,8 @@ from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, score_of_ans
 from metaspo.engine.evaluation.test_score import Stage, TestScore
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.files import read_result, tests_of
 from metaspo.engine.runs.reopened import reopen
-from metaspo.engine.runs.stored import read_result, tests_of
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Gateway

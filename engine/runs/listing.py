@@ -19,8 +19,9 @@ from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.files import Data
 from metaspo.engine.runs.status import sources_of
-from metaspo.engine.runs.stored import Data, run_data, summary_of
+from metaspo.engine.runs.stored import run_data, summary_of
 from metaspo.engine.tasks import TaskSpec
 
 State = Literal["running", "finished", "stopped", "unfinished", "unreadable"]

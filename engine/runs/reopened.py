@@ -8,11 +8,9 @@ from metaspo.engine.config.load import parse_config
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.test_score import Stage
-from metaspo.engine.journal.journal import StoredJournal
-from metaspo.engine.journal.view import RunView
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.runs.stored import read_result, read_table, unreadable
+from metaspo.engine.runs.files import read_result, read_table, unreadable
 from metaspo.engine.suggest import there_is_no
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.load import load_tasks
@@ -96,4 +94,7 @@ def _prompts_of(run: RunDirectory) -> tuple[dict[str, str], bool]:
         result = read_result(run)
         users: Iterable[tuple[str, list[str]]] = result["user_prompts"].items()
         return {"": result["system_prompt"], **{task: prompts[0] for task, prompts in users if prompts}}, True
+    from metaspo.engine.journal.journal import StoredJournal
+    from metaspo.engine.journal.view import RunView  # a result needs no events, which take long to import
+
     return dict(RunView.of(StoredJournal(run.journal)).history.best_prompts), False

@@ -4,7 +4,8 @@ from metaspo.backends.counted import counted
 from metaspo.engine.config.plan import OPTIMIZER_SECONDS, Pace
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.runs.stored import read_json, summary_of
+from metaspo.engine.runs.files import read_json
+from metaspo.engine.runs.stored import summary_of
 from metaspo.scheduling.statistics import LaneUse
 
 FEWEST = 50  # calls, below which a speed is luck

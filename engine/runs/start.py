@@ -71,7 +71,7 @@ def with_start(config: RunConfig, *, base: Path, source: str) -> tuple[RunConfig
 def _result_of(name: str, *, base: Path, source: str) -> tuple[str, dict[str, Any]]:
     """The run of that name, and its result. Raises `ConfigError`."""
     from metaspo.engine.runs.directory import find_run
-    from metaspo.engine.runs.stored import read_result  # what a run leaves is much to know
+    from metaspo.engine.runs.files import read_result  # what a run leaves is much to know
 
     try:
         run = find_run(name, base=base)

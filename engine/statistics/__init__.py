@@ -3,16 +3,21 @@
 numpy and scipy are imported where they are used: no command should wait for them that shows no figures.
 """
 
-from metaspo.engine.statistics.agreement import Agreement, agreement
-from metaspo.engine.statistics.grades import Grade, Labels, SplitGrades, TaskGrades
-from metaspo.engine.statistics.interval import Interval
-from metaspo.engine.statistics.optimism import Optimism, at_most, of_the_best, reselected
-from metaspo.engine.statistics.paired import Comparison, as_family, compare, holm, shared
-from metaspo.engine.statistics.scores import MeanScore, mean_score, score_interval, weighted_mean, wilson_interval
-from metaspo.engine.statistics.seeds import OverSeeds, over_seeds
+from typing import TYPE_CHECKING
+
+from metaspo.backends.late_exports import late_exports
+
+if TYPE_CHECKING:
+    from metaspo.engine.statistics.grades import Grade, Labels, SplitGrades, TaskGrades
+    from metaspo.engine.statistics.interval import Interval
+    from metaspo.engine.statistics.optimism import Optimism, at_most, of_the_best, reselected
+    from metaspo.engine.statistics.paired import Comparison, as_family, compare, holm, shared
+    from metaspo.engine.statistics.scores import MeanScore, mean_score, score_interval, weighted_mean, wilson_interval
+    from metaspo.engine.statistics.seeds import OverSeeds, over_seeds
+else:
+    __getattr__, __dir__ = late_exports(__name__)
 
 __all__ = [
-    "Agreement",
     "Comparison",
     "Grade",
     "Interval",
@@ -22,7 +27,6 @@ __all__ = [
     "OverSeeds",
     "SplitGrades",
     "TaskGrades",
-    "agreement",
     "as_family",
     "at_most",
     "compare",

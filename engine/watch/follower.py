@@ -7,7 +7,7 @@ from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.journal.journal import event_in, read_lines
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.runs.stored import read_json
+from metaspo.engine.runs.files import read_json
 
 Data = dict[str, Any]
 

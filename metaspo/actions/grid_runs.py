@@ -8,6 +8,7 @@ from typing import NoReturn
 from rich.table import Table as RichTable
 
 from metaspo import tables
+from metaspo.actions.report import pages
 from metaspo.backends.counted import counted
 from metaspo.console import err, exit_stopped, out, say_error, say_warning
 from metaspo.engine import Observer, Prepared
@@ -18,7 +19,6 @@ from metaspo.engine.studies import compare as run_grid
 from metaspo.parameters import in_project
 from metaspo.plan_tables import caps_reached, plan_data
 from metaspo.progress import ProgressDisplay
-from metaspo.report_command import pages
 from metaspo.running import run_async
 
 STUDIES = Path(".metaspo/studies")
