@@ -75,6 +75,8 @@ def read_written(path: Path) -> str:
 
 def why_unreadable(error: OSError | ValueError) -> str:
     """What kept somebody from reading a file, in the system's words."""
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text; save the file as UTF-8"
     return getattr(error, "strerror", None) or str(error)
 
 

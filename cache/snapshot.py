@@ -15,6 +15,7 @@ from typing import BinaryIO
 import zstandard
 
 from metaspo.backends.chat.reply import whole_reason
+from metaspo.backends.paths import why_unreadable
 from metaspo.cache.base import Entry, StoreError
 from metaspo.cache.maintenance import Maintained, Row
 from metaspo.cache.place import ROW_NAME, key_of_row, row_name
@@ -61,7 +62,7 @@ def export_cache(cache: Maintained, target: Path) -> ExportReport:
         report = _write(draft, cache.rows())
         draft.rename(target)
     except OSError as error:
-        raise StoreError(f"The snapshot {target} could not be written ({error}).") from error
+        raise StoreError(f"The snapshot {target} could not be written: {why_unreadable(error)}.") from error
     finally:
         with suppress(OSError):
             draft.unlink()

@@ -120,6 +120,23 @@ def test_a_config_that_is_of_both_kinds_is_told_its_faults_one_by_one(project: P
     assert len(errors) > 5
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "plan odd.txt",
+        "evaluate run.toml --system odd.txt",
+        "evaluate run.toml --user a=odd.txt",
+        "generalize run.toml --system odd.txt",
+        "import odd.txt --out there",
+        "compare grid.toml --plan",
+    ],
+)
+def test_a_text_in_another_encoding_is_told_in_words_for_people(project: Path, words: str) -> None:
+    (project / "odd.txt").write_bytes("Sei höflich.".encode("latin-1"))
+    (project / "grid.toml").write_text('config = "run.toml"\nmethods = ["file:odd.txt"]\n', encoding="utf-8")
+    mistake(here(*words.split()), "odd.txt", "cannot be read: not UTF-8 text; save the file as UTF-8")
+
+
 def test_a_missing_optimizer(project: Path) -> None:
     text = (project / "run.toml").read_text(encoding="utf-8")
     before, _, rest = text.partition("[optimizer]")

@@ -36,7 +36,7 @@ def test_a_file_s_prompt_is_its_text_without_blank_lines_around_it(tmp_path: Pat
         (None, "no such file"),
         (b"  \n", "must not be empty"),
         (b"Answer {question}", "must not hold"),
-        (b"\xff\xfe\x00", "not a text file in UTF-8"),
+        (b"\xff\xfe\x00", "not UTF-8 text"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_told_in_one_line_with_its_name(

@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from metaspo.backends.paths import read_written, why_unreadable
 from metaspo.engine.errors import ConfigError, PromptError
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, check_system_prompt
 from metaspo.engine.suggest import there_is_no
@@ -34,12 +35,10 @@ def baseline_prompt(name: str) -> str:
 def read_prompt_file(path: Path) -> str:
     """The system prompt that a UTF-8 text file holds, without the blank lines around it. Raises `ConfigError`."""
     try:
-        return check_system_prompt(path.read_text(encoding="utf-8-sig").strip())
+        return check_system_prompt(read_written(path).strip())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a text file in UTF-8") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except PromptError as error:
         raise ConfigError(f"{path}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {why_unreadable(error)}") from error

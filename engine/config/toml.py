@@ -28,8 +28,6 @@ def read_toml(path: Path) -> dict[str, Any]:
     except IsADirectoryError:
         hint = f"; did you mean {path / STARTER}?" if (path / STARTER).is_file() else ""
         raise ConfigError(f"{path}: is a folder{hint}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise ConfigError(f"{path}: cannot be read: {why_unreadable(error)}") from error
     try:
