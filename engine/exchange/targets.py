@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -36,32 +37,22 @@ for prompt in json.loads((Path(__file__).parent / "prompts.json").read_text(enco
 
 def text_files(exported: ExportedRun) -> Files:
     """The prompts as they are, ready to paste."""
-    return {
-        "system.txt": exported.system,
-        **{f"user.{file_name(task.name)}.txt": task.pair.user for task in exported.tasks},
-    }
+    return {"system.txt": exported.system, **_user_files(exported)}
 
 
 def messages(exported: ExportedRun) -> Files:
     """Per task the body of a chat request in OpenAI's format, `{question}` where the question goes."""
-    return {
-        f"{file_name(task.name)}.json": _json(
-            {
-                "model": exported.model,
-                "messages": _chat(task),
-                **task.sampling,
-                "metadata": {key: str(value) for key, value in task.about.items()},
-            }
-        )
-        for task in exported.tasks
-    }
+
+    def body(task: ExportedTask) -> dict[str, Any]:
+        about = {key: str(value) for key, value in task.about.items()}
+        return {"model": exported.model, "messages": _chat(task), **task.sampling, "metadata": about}
+
+    return _a_file_each(exported, body)
 
 
 def promptfoo(exported: ExportedRun) -> Files:
     """Per task a config with the prompt and its test examples."""
-    return {
-        f"promptfooconfig.{file_name(task.name)}.json": _json(_promptfoo(exported, task)) for task in exported.tasks
-    }
+    return _a_file_each(exported, partial(_promptfoo, exported), name="promptfooconfig.{}.json")
 
 
 def _promptfoo(exported: ExportedRun, task: ExportedTask) -> dict[str, Any]:
@@ -91,27 +82,25 @@ def _check(task: ExportedTask) -> str:
 
 def dspy(exported: ExportedRun) -> Files:
     """Per task a saved `dspy.Predict("question -> answer")`: its instructions are both prompts."""
+    return _a_file_each(exported, _predict)
+
+
+def _predict(task: ExportedTask) -> dict[str, Any]:
+    pair = task.pair
+    fields = [
+        {"prefix": "Question:", "description": "${question}"},
+        {"prefix": "Answer:", "description": "${answer}"},
+    ]
     return {
-        f"{file_name(task.name)}.json": _json(
-            {
-                "traces": [],
-                "train": [],
-                "demos": [],
-                "signature": {
-                    "instructions": dspy_instructions(task.pair.system, task.pair.user),
-                    "fields": [
-                        {"prefix": "Question:", "description": "${question}"},
-                        {"prefix": "Answer:", "description": "${answer}"},
-                    ],
-                },
-                "lm": None,
-                "metadata": {
-                    "dependency_versions": {},
-                    "metaspo": {"system": task.pair.system, "user": task.pair.user, **task.about},
-                },
-            }
-        )
-        for task in exported.tasks
+        "traces": [],
+        "train": [],
+        "demos": [],
+        "signature": {"instructions": dspy_instructions(pair.system, pair.user), "fields": fields},
+        "lm": None,
+        "metadata": {
+            "dependency_versions": {},
+            "metaspo": {"system": pair.system, "user": pair.user, **task.about},
+        },
     }
 
 
@@ -150,7 +139,7 @@ def _mlflow(exported: ExportedRun, task: ExportedTask) -> dict[str, Any]:
 
 def langchain(exported: ExportedRun) -> Files:
     """Per task a `ChatPromptTemplate`, as `langchain_core.load` reads it."""
-    return {f"{file_name(task.name)}.json": _json(_chat_template(task)) for task in exported.tasks}
+    return _a_file_each(exported, _chat_template)
 
 
 def _chat_template(task: ExportedTask) -> dict[str, Any]:
@@ -190,8 +179,8 @@ def ollama(exported: ExportedRun) -> Files:
         for each in (value if isinstance(value, list) else [value])
     ]
     system = f"SYSTEM {modelfile_value(exported.system, what='the system prompt')}"
-    users = {f"user.{file_name(task.name)}.txt": task.pair.user for task in exported.tasks}
-    return {"Modelfile": "\n".join([*about, f"FROM {exported.model}", *parameters, system]), **users}
+    lines = [*about, f"FROM {exported.model}", *parameters, system]
+    return {"Modelfile": "\n".join(lines), **_user_files(exported)}
 
 
 def inspect_tasks(exported: ExportedRun) -> Files:
@@ -226,6 +215,14 @@ def sft(exported: ExportedRun) -> Files:
         if each.after is not None and each.after.grade == 1
     ]
     return {"sft.jsonl": _lines(chats)}
+
+
+def _user_files(exported: ExportedRun) -> Files:
+    return {f"user.{file_name(task.name)}.txt": task.pair.user for task in exported.tasks}
+
+
+def _a_file_each(exported: ExportedRun, of: Callable[[ExportedTask], object], *, name: str = "{}.json") -> Files:
+    return {name.format(file_name(task.name)): _json(of(task)) for task in exported.tasks}
 
 
 def _chat(task: ExportedTask, asked: str | Example = PLACEHOLDER) -> list[dict[str, str]]:
