@@ -140,13 +140,11 @@ class CallsOut:
         self.unstored += first
         self._lateness.note_answer(call.number, now - call.sent, call.flight.size.longest)
 
-    def abort(self, call: Call, reason: BackendError | RunStopped) -> bool:
-        """Break a call off, unless its answer is here already (then false): whoever asks again shall find it."""
-        if not call.cancel():
-            return False
-        call.abort_reason = reason
-        self._forget(call)
-        return True
+    def abort(self, call: Call, reason: BackendError | RunStopped) -> None:
+        """Break a call off, unless its answer is here already: whoever asks again shall find it."""
+        if call.cancel():
+            call.abort_reason = reason
+            self._forget(call)
 
     def abort_all(self, flight: Flight, reason: BackendError | RunStopped) -> None:
         """Break off whatever of a flight is out."""
