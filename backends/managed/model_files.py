@@ -79,11 +79,11 @@ async def fetch_model(
 
 
 @asynccontextmanager
-async def _locked(path: Path, *, poll: float = 0.2) -> AsyncIterator[None]:
-    """Hold `path` exclusively, waiting for other processes; looks again every `poll` seconds. Raises `OSError`."""
+async def _locked(path: Path) -> AsyncIterator[None]:
+    """Hold `path` exclusively, waiting for other processes. Raises `OSError`."""
     with path.open("ab") as file:
         while not try_lock(file):  # noqa: ASYNC110 - another process has no event to set
-            await anyio.sleep(poll)
+            await anyio.sleep(0.2)
         yield
 
 
