@@ -28,6 +28,10 @@ class UnknownStrategy(ValueError):
     """No strategy has this name, or it cannot be made as asked; `str()` says which, and lists those there are."""
 
 
+class StrategyError(RuntimeError):
+    """A strategy of another package failed, or proposed what is no prompt; `str()` names it and says what."""
+
+
 @contextmanager
 def told_as(key: str, name: str) -> Iterator[None]:
     """What is wrong with a key that something else than the config has set is told of that, by its name."""

@@ -64,10 +64,10 @@ def check_user_prompt(prompt: str, form: PromptForm | None = None) -> str:
     """
     if form is not None:
         try:
-            return form.checked(prompt)
+            return form.checked(_encodable(prompt))
         except ValueError as error:
             raise PromptError(str(error)) from None
-    prompt = single_braces(prompt)
+    prompt = single_braces(_encodable(prompt))
     count = prompt.count(PLACEHOLDER)
     if count != 1:
         raise PromptError(f"a user prompt must hold {PLACEHOLDER} exactly once, this one holds it {count} times")
@@ -76,10 +76,18 @@ def check_user_prompt(prompt: str, form: PromptForm | None = None) -> str:
 
 def check_system_prompt(prompt: str) -> str:
     """Return the prompt. Raises `PromptError` if it is empty or holds the question placeholder."""
-    if not prompt.strip():
+    if not _encodable(prompt).strip():
         raise PromptError("a system prompt must not be empty")
     if PLACEHOLDER in single_braces(prompt):
         raise PromptError(f"a system prompt is the same for every question, so it must not hold {PLACEHOLDER}")
+    return prompt
+
+
+def _encodable(prompt: str) -> str:
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise PromptError("a prompt must not hold half of a surrogate pair, which is no text") from None
     return prompt
 
 

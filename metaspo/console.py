@@ -19,7 +19,7 @@ from metaspo.backends.printable import printable
 from metaspo.backends.secrets import without_held
 from metaspo.cache import StoreError, StoreNotInstalled
 from metaspo.engine import ConfigError, PromptError, RunDirectoryError
-from metaspo.engine.strategies import UnknownStrategy
+from metaspo.engine.strategies import StrategyError, UnknownStrategy
 from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.scheduling import BudgetExhausted, RunStopped
 
@@ -39,7 +39,7 @@ EXIT_CODES = (
     "environment (a key that is not set); 3 stopped cleanly (budget, server, refused key, cache), run again to go on; "
     "130 interrupted, run again to go on."
 )
-MISTAKES = (ConfigError, MetricError, PromptError, RunDirectoryError, TaskError, UnknownStrategy)
+MISTAKES = (ConfigError, MetricError, PromptError, RunDirectoryError, StrategyError, TaskError, UnknownStrategy)
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 KEPT = "Everything paid for is kept."
 LOST = "Answers that were still on their way are lost, though they may have to be paid for."

@@ -528,7 +528,7 @@ def test_with_equal_calls_every_method_that_searches_makes_them_and_no_more(proj
     assert all(40 < made <= 60 for made in calls.values())
     few = here("compare", "grid.toml", "--equal-calls", "1")
     assert few.code == 2
-    assert "train_calls: the first prompts alone take" in few.errors[0]
+    assert "equal_calls = 1: the first prompts alone take" in few.errors[0]
 
 
 @pytest.mark.usefixtures("undrawn")

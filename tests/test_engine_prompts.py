@@ -24,6 +24,12 @@ def test_a_system_prompt_that_is_empty_or_holds_the_placeholder_is_refused(promp
         check_system_prompt(prompt)
 
 
+def test_a_prompt_that_no_file_and_no_server_could_take_is_refused() -> None:
+    for check in (check_system_prompt, check_user_prompt):
+        with pytest.raises(PromptError, match="half of a surrogate pair"):
+            check("Answer. \ud83d {question}")
+
+
 @given(question=st.text())
 def test_a_question_is_put_in_as_it_is_whatever_it_holds(question: str) -> None:
     assert render(PAIR, question) == (

@@ -1,5 +1,6 @@
 """Strategies: MetaSPO's own shows what it should; an installed package's plugs into either loop by its name."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,15 @@ from world import World, make_config, make_task
 
 from metaspo import Gateway, Lane, MemoryStore, Message, Request, RunReport, optimize, prepare
 from metaspo.backends import Simulated
+from metaspo.console import MISTAKES
 from metaspo.engine import ConfigError, Prepared
+from metaspo.engine.runs.execute import ENDS_ONE_RUN
 from metaspo.engine.strategies import (
     InnerContext,
     Malformed,
     NoProposal,
     OuterContext,
+    StrategyError,
     TaskView,
     UnknownStrategy,
     inner_strategy,
@@ -59,6 +63,72 @@ class Careless(Inner):
 class Silent(Outer):
     async def propose(self, context):
         return " "
+
+
+class Halved(Outer):
+    async def propose(self, context):
+        return "BE BRIEF \\ud83d"
+
+
+class Checking(Outer):
+    async def propose(self, context):
+        return context.usable(" ")
+
+
+class Nothing(Outer):
+    async def propose(self, context):
+        pass
+
+
+class Hasty(Outer):
+    def propose(self, context):
+        return "BE BRIEF"
+
+
+class Broken(Outer):
+    async def propose(self, context):
+        raise KeyError("oh")
+
+
+class Leaving(Outer):
+    async def propose(self, context):
+        import asyncio
+
+        raise asyncio.CancelledError
+
+
+class Nameless:
+    calls_optimizer = 0
+
+
+class Uncounted(Outer):
+    calls_optimizer = "1"
+
+
+class Finicky(Outer):
+    def __init__(self, needed):
+        pass
+
+
+class Seeking:
+    name = "seeking"
+    levels = frozenset({"user", "system"})
+    found = ["BE CAREFUL"]
+
+    def describe(self):
+        return "seeks"
+
+    def work(self, size):
+        from metaspo.engine.strategies import CallBound
+
+        return CallBound(base=0, optimizer=0)
+
+    async def search(self, context):
+        return self.found
+
+
+class Losing(Seeking):
+    found = "BE CAREFUL"
 """
 POINTS = """
 [metaspo.inner_strategies]
@@ -70,6 +140,17 @@ lost = shouting_strategies:Nobody
 shouting = shouting_strategies:Outer
 silent = shouting_strategies:Silent
 gone = no_such_module_anywhere:Outer
+halved = shouting_strategies:Halved
+checking = shouting_strategies:Checking
+nothing = shouting_strategies:Nothing
+hasty = shouting_strategies:Hasty
+broken = shouting_strategies:Broken
+leaving = shouting_strategies:Leaving
+nameless = shouting_strategies:Nameless
+uncounted = shouting_strategies:Uncounted
+finicky = shouting_strategies:Finicky
+seeking = shouting_strategies:Seeking
+losing = shouting_strategies:Losing
 """
 
 
@@ -310,13 +391,58 @@ async def test_a_strategy_plugs_into_one_loop_and_leaves_the_other_alone(loop: s
 
 
 @pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize("plugged", [{"inner": {"strategy": "careless"}}, {"outer": {"strategy": "silent"}}])
+@pytest.mark.parametrize(
+    "plugged",
+    [
+        {"inner": {"strategy": "careless"}},
+        *({"outer": {"strategy": name}} for name in ("silent", "halved", "checking")),
+    ],
+)
 async def test_a_prompt_that_cannot_be_used_is_never_scored_whoever_proposed_it(plugged: dict[str, Any]) -> None:
     calls, report = await run_with(plugged)
     texts = ["\n".join(message.content for message in call.messages) for call in calls if call.model == "answerer"]
     assert not any("NO PLACE" in text for text in texts)
     assert all(call.messages[0].content.strip() for call in calls)
     assert report.result.system_prompt.strip()
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nothing", "Nothing) proposed a NoneType, and must propose a text"),
+        ("hasty", "Hasty) failed: TypeError: `propose` must be `async def`, and gave a str at once"),
+        ("broken", "Broken) failed: KeyError: 'oh'"),
+        ("leaving", "Leaving) raised a CancelledError, and nobody had cancelled it"),
+        ("losing", "Losing) found 'BE CAREFUL', and must return a list of texts"),
+    ],
+)
+async def test_what_an_installed_strategy_does_wrong_is_told_as_its_mistake(name: str, says: str) -> None:
+    with pytest.raises(StrategyError, match=re.escape(f"(shouting_strategies:{says}")) as failed:
+        await run_with({"outer": {"strategy": name, "candidates": 2}})
+    assert ENDS_ONE_RUN[ENDS_ONE_RUN.index(StrategyError)] in MISTAKES, "other runs go on, and no traceback is shown"
+    if name == "broken":
+        assert isinstance(failed.value.__cause__, KeyError)
+
+
+@pytest.mark.usefixtures("installed")
+async def test_an_installed_search_is_a_search() -> None:
+    calls, _ = await run_with({"outer": {"strategy": "seeking"}})
+    assert any(call.messages[0].content == "BE CAREFUL" for call in calls)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nameless", r"'nameless' \(shouting_strategies:Nameless\) is no strategy: it has no name"),
+        ("uncounted", "calls_optimizer must be a whole number"),
+        ("finicky", "cannot be loaded: TypeError: .*missing 1 required positional argument: 'needed'"),
+    ],
+)
+def test_what_cannot_be_a_strategy_is_told_before_a_run(name: str, says: str) -> None:
+    with pytest.raises(UnknownStrategy, match=says):
+        outer_strategy(name)
 
 
 @pytest.mark.usefixtures("installed")

@@ -21,7 +21,7 @@ from metaspo.engine.runtime.optimizer import Refused, Unanswered
 from metaspo.engine.selection.objective import KeepBest, ScoredPrompt, mean, start_of
 from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Pruner
 from metaspo.engine.selection.races import make_pruner
-from metaspo.engine.strategies import NoProposal, Proposal, Proposer, Tried
+from metaspo.engine.strategies import Malformed, NoProposal, Proposal, Proposer, Tried
 
 Gather = Callable[[Iterable[Coroutine[Any, Any, None]]], Coroutine[Any, Any, list[None]]]
 
@@ -114,7 +114,7 @@ class Round:
         ask = self._calls.asker(address, priority=setup.priority(number), live=partial(self._gate.done, number))
         try:
             prompt = setup.usable(await proposal(ask))
-        except (NoProposal, PromptError) as reason:
+        except (NoProposal, Malformed, PromptError) as reason:
             setup.context.journal.write(_no_proposal(address, reason))
             setup.spare(setup.rows)
             return None
@@ -201,8 +201,8 @@ class Round:
         return join(self._address(number), "score", *below)
 
 
-def _no_proposal(address: str, reason: NoProposal | PromptError) -> events.Proposal:
-    unusable = isinstance(reason, (Unanswered, PromptError))  # else there was nothing to learn from
+def _no_proposal(address: str, reason: NoProposal | Malformed | PromptError) -> events.Proposal:
+    unusable = isinstance(reason, (Unanswered, Malformed, PromptError))  # else there was nothing to learn from
     refused = isinstance(reason, Refused) or None
     return events.Proposal(address=address, none=str(reason), unusable=unusable, refused=refused)
 
@@ -222,7 +222,7 @@ async def hold_round(setup: RoundSetup, proposer: Proposer, *, gather: Gather = 
     calls, context = RoundSearchContext(setup), setup.context
     try:
         proposals = await proposer.proposals(calls)
-    except NoProposal as reason:
+    except (NoProposal, Malformed) as reason:
         context.journal.write(_no_proposal(setup.address, calls.lost or reason))
         proposals = []
     current = Round(setup, calls, candidates=len(proposals))

@@ -7,7 +7,7 @@ from pathlib import Path
 from metaspo.backends import BackendError, Progress
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.environment import environment_with_dotenv
-from metaspo.engine.errors import ConfigError, RunDirectoryError
+from metaspo.engine.errors import ConfigError, RunDirectoryError, StrategyError
 from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.result import RunReport
 from metaspo.engine.runs.prepare import Prepared
@@ -24,6 +24,7 @@ ENDS_ONE_RUN = (
     MetricError,
     RunDirectoryError,
     RunStopped,
+    StrategyError,
     TaskError,
 )  # and leaves runs beside it alone
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from metaspo.backends.late_exports import late_exports
 
 if TYPE_CHECKING:
-    from metaspo.engine.errors import UnknownStrategy
+    from metaspo.engine.errors import StrategyError, UnknownStrategy
     from metaspo.engine.strategies.base import (
         Ask,
         InnerContext,
@@ -54,6 +54,7 @@ __all__ = [
     "Search",
     "SearchContext",
     "Strategy",
+    "StrategyError",
     "TaskView",
     "Trial",
     "Tried",

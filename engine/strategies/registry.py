@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from metaspo.engine.errors import UnknownStrategy
 from metaspo.engine.strategies.base import Ask, Level, OuterStrategy, Strategy
+from metaspo.engine.strategies.own import own
 from metaspo.engine.strategies.proposers import (
     AllAtOnce,
     OneByOne,
@@ -107,10 +108,12 @@ def _make(name: str, built_in: Mapping[str, str], options: Mapping[str, Any], *,
         return _with_options(name, resolve_name(f"metaspo.engine.strategies.{built_in[name]}"), options)
     for point in entry_points(group=GROUPS[level], name=name):
         try:
-            factory: Callable[..., object] = point.load()
-        except (ImportError, AttributeError) as error:
-            raise UnknownStrategy(f"the strategy '{name}' ({point.value}) cannot be loaded: {error}") from error
-        return _with_options(name, factory, options)
+            return own(name, _with_options(name, point.load(), options))
+        except UnknownStrategy:
+            raise
+        except Exception as error:  # in another package's code
+            why = f"{type(error).__name__}: {error}"
+            raise UnknownStrategy(f"the strategy '{name}' ({point.value}) cannot be loaded: {why}") from error
     raise UnknownStrategy(there_is_no("strategy", name, strategy_names(level)))
 
 
