@@ -5,7 +5,6 @@ async with Gateway([Lane("base", [backend])], store=MemoryStore()) as gateway:
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context, copy_context
@@ -262,8 +261,10 @@ class Gateway:
         if account.out:
             done = asyncio.Event()
             account.on_settled = done.set
-            with contextlib.suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(done.wait(), CLOSE_GRACE)
+            except TimeoutError:
+                account.overdue = True
             account.on_settled = None
 
     def reopen(self, lane: str) -> None:

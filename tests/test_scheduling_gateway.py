@@ -850,6 +850,7 @@ async def test_an_account_has_settled_when_the_last_of_its_calls_is_over() -> No
         assert (now(), account.out, account.on_settled) == (7.0 + CLOSE_GRACE, 1, None)
         assert others.done()
         late.cancel()
+    assert now() == 7.0 + CLOSE_GRACE, "nor a second time, when the gateway is closed"
 
 
 @pytest.mark.virtual

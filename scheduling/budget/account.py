@@ -25,7 +25,8 @@ class Account:
     budget is exhausted gets cached answers only.
 
     Attributes:
-        out: reservations not settled yet; on_settled: is called when none is left.
+        out: reservations not settled yet; on_settled: is called when none is left; overdue: whether that was waited for
+            as long as anybody waits at an end.
         on_change: is called whenever something was set aside or settled.
     """
 
@@ -39,6 +40,7 @@ class Account:
         "on_change",
         "on_settled",
         "out",
+        "overdue",
         "purse",
     )
 
@@ -64,6 +66,7 @@ class Account:
         self.purse = purse or Purse(budget, spent=spent)
         self.out = 0
         self.on_settled: Callable[[], None] | None = None
+        self.overdue = False
         self.on_change: Callable[[], None] | None = None
         self._spent, self._reserved = Total(), Total()
         self._listener = partial(announce, self) if announce else None

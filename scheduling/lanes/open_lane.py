@@ -72,13 +72,14 @@ class OpenLane:
         return self.state.statistics(self._loop.time())
 
     async def aclose(self, *, grace: float) -> None:
-        """Fail what waits, let answers that are paid for come in for `grace` seconds, end everything else."""
+        """Fail what waits, let answers that are paid for come in for `grace` seconds, if nobody has waited for them as
+        long before, end everything else."""
         self.state.unanswered.close(self._loop.time())
         for look in self._looks:
             look.cancel()
         await asyncio.gather(*self._looks, return_exceptions=True)
-        if self._calls:
-            await asyncio.wait(list(self._calls), timeout=grace)
+        if awaited := [task for task, call in self._calls.items() if not call.funds.account.overdue]:
+            await asyncio.wait(awaited, timeout=grace)
         left = list(self._calls)
         for call in left:
             call.cancel()
