@@ -280,7 +280,6 @@ SELECTED = {"event": "select", "address": "iter=1/outer"}
         (1, {"all_sessions": {"sessions": 1}}, "ended"),
         (2, {"all_sessions": {"sessions": 1}}, "broken off"),
         (2, {"all_sessions": {"sessions": 2}}, "ended"),
-        (2, {"finished": True}, "ended"),  # of a version that did not count sessions: nothing tells otherwise
     ],
 )
 def test_a_session_is_broken_off_if_no_summary_counts_it(

@@ -46,9 +46,9 @@ def session_of(
     """
     if not view.sessions:
         return None
-    # A session that ends in order writes a summary, which counts it; earlier versions did not count. One that was to
-    # repeat a finished run may leave none, but that run is finished all the same.
-    counted = summary.get("all_sessions", {}).get("sessions", view.sessions if summary else 0)
+    # A session that ends in order writes a summary, which counts it. One that was to repeat a finished run may leave
+    # none, but that run is finished all the same.
+    counted = summary.get("all_sessions", {}).get("sessions", 0)
     ended = view.sessions <= counted or run.result.exists()
     return Session(
         state="running" if running or run.in_use else "ended" if ended else "broken off",
