@@ -75,7 +75,7 @@ class Watch:
             raise web.HTTPNotFound(text=f"there is no run '{name}'")
         return self._followers.setdefault(name, Follower(run))
 
-    async def answers(self, follower: Follower) -> RunAnswers | str:
+    async def answers_of(self, follower: Follower) -> RunAnswers | str:
         """A run's answers after its last selection, or why there are none; read once for all who look."""
         await self.catch_up(follower)
         key = (follower.run.name, len(follower.view.history.points({})) + bool(follower.part("result")) * 1_000_000)
@@ -100,10 +100,10 @@ class Watch:
         columns = [name for name in listing.COLUMNS if name != "run"]
         return _json({"columns": columns, "runs": lines, "grids": grids})
 
-    async def state(self, request: web.Request) -> web.Response:
+    async def answers(self, request: web.Request) -> web.Response:
         """A run's answers as tables, and the gain that they amount to."""
         follower = self.follower(request.query.get("run", ""))
-        answers = await self.answers(follower)
+        answers = await self.answers_of(follower)
         if isinstance(answers, str):
             return _json({"why": answers, "tasks": [], "gains": [], "table": None})
         tasks = [task.as_json() for task in answers.tasks]
@@ -197,7 +197,7 @@ def watch_app(folder: Path) -> web.Application:
         text = files(__package__).joinpath(name).read_text(encoding="utf-8")
         app.router.add_get(path, _page(text, kind))
     app.router.add_get("/runs", watch.listed)
-    app.router.add_get("/answers", watch.state)
+    app.router.add_get("/answers", watch.answers)
     app.router.add_get("/candidate", watch.candidate)
     app.router.add_get("/events", watch.events)
     app.router.add_post("/stop", watch.stop)
