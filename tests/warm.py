@@ -1,10 +1,12 @@
 """Commands in processes of their own that need not import metaspo first: they are forked from one that has.
 
-Each is a real process: it gets signals, is killed, and ends as an interpreter does. What only a start from nothing
-shows (`PYTHON...` in the environment, a shell around it) is for `subprocess`.
+Each is a real process: it gets signals, is killed, and ends as an interpreter does, but that what was imported before
+the fork is not taken down. What only a start from nothing shows (`PYTHON...` in the environment, a shell around it) is
+for `subprocess`.
 """
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -111,6 +113,8 @@ def _waiting() -> socket.socket:
 
 
 def _fork_for_ever() -> None:
+    imported: set[str] = set()
+    atexit.register(lambda: [sys.modules.pop(name, None) for name in imported])  # the first is the last to be called
     from metaspo import actions
     from metaspo.late_commands import import_all
 
@@ -119,6 +123,8 @@ def _fork_for_ever() -> None:
         getattr(actions, name)  # which is what takes long
     for library in CALLS_AND_FIGURES:
         import_module(library)
+    imported |= {*sys.modules} - {"__main__", "builtins", "sys"}
+    gc.freeze()  # as with what an end pops above: to look through it, or to free it, would copy it first
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a shell's Ctrl-C ends the tests, and they end this
     orders = socket.socket(fileno=0)
