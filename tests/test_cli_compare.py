@@ -447,6 +447,7 @@ def test_given_user_prompts_that_are_not_there_are_told_before_anything_is_asked
     assert not server.answered
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_plan_counts_what_is_done_with_the_prompts_exactly_where_nothing_is_left_to_chance(
     project: Path, server: ChatServer
 ) -> None:

@@ -29,8 +29,8 @@ PRICES = Prices(input=0.15, cached=0.075, output=0.6)  # answers are paid for by
 WIDTH = 5
 
 
-def prepared(folder: Path, **budget: int) -> Prepared:
-    tasks = (make_task("a", train=20), make_task("b", train=20))
+def prepared(folder: Path, *, rows: int = 20, **budget: int) -> Prepared:
+    tasks = (make_task("a", train=rows), make_task("b", train=rows))
     return Prepared(config=make_config({"runs": "runs", "budget": budget}), tasks=tasks, folder=folder)
 
 
@@ -151,10 +151,10 @@ def killed(run: RunDirectory) -> None:
 )
 @pytest.mark.virtual
 async def test_where_it_cannot_be_known_what_was_spent_a_cap_refuses_the_next_session(
-    tmp_path: Path, damage: str, was_killed: bool, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, damage: str, was_killed: bool, caplog: pytest.LogCaptureFixture, undrawn: None
 ) -> None:
     """And no call is made; without a cap the run goes on, and from then on says that it is not known."""
-    provider, capped, free = Provider(), prepared(tmp_path, calls=33), prepared(tmp_path)
+    provider, capped, free = Provider(), prepared(tmp_path, rows=8, calls=33), prepared(tmp_path, rows=8)
     await provider.session(capped, stop_after=1.5)
     run = capped.directory
     assert run is not None
@@ -177,7 +177,7 @@ async def test_where_it_cannot_be_known_what_was_spent_a_cap_refuses_the_next_se
     assert ". At least " in run_page(run)
     assert COLUMNS["calls"](list_runs([run])[0]).startswith("≥ ")
     with pytest.raises(RunDirectoryError, match="what was spent before is not known"):
-        await provider.session(prepared(tmp_path, calls=1_000), stop_after=1000)
+        await provider.session(prepared(tmp_path, rows=8, calls=1_000), stop_after=1000)
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60])
