@@ -101,7 +101,7 @@ def task_table(name: str, *, role: str = "source", test: bool = True) -> str:
     )
 
 
-def write_project(folder: Path, url: str, *, lane: str = "", head: str = EXHAUSTIVE) -> Path:
+def write_project(folder: Path, url: str, *, lane: str = "", head: str = EXHAUSTIVE, iterations: int = 1) -> Path:
     """A config with two source tasks and a target one, and their data; returns the config's path.
 
     Unless `head` says otherwise every candidate is scored to the end, so that which calls are made does not depend on
@@ -114,7 +114,8 @@ def write_project(folder: Path, url: str, *, lane: str = "", head: str = EXHAUST
         for role, model in (("base", "answerer"), ("optimizer", "writer"))
     )
     text = (
-        f"seed = 7\niterations = 2\n{head}\n{models}\n[inner]\ncandidates = 2\nkeep = 2\n\n[outer]\ncandidates = 3\n\n"
+        f"seed = 7\niterations = {iterations}\n{head}\n{models}\n"
+        "[inner]\ncandidates = 2\nkeep = 2\n\n[outer]\ncandidates = 3\n\n"
         + "\n".join([task_table("a"), task_table("b"), task_table("unseen", role="target")])
     )
     tomllib.loads(text)

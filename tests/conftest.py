@@ -171,7 +171,7 @@ def finished_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
     folder = tmp_path_factory.mktemp("finished")
     with ChatServer(request.module.WORLD.answer) as server, pytest.MonkeyPatch.context() as patch:
-        write_project(folder, server.url)
+        write_project(folder, server.url, iterations=2)
         patch.chdir(folder)
         assert here("optimize", "run.toml", "--quiet").code == 0
     return folder, server.url

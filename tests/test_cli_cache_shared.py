@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer
-from command_line import apart, end, result_bytes, start, write_project
+from command_line import EXHAUSTIVE, apart, end, result_bytes, start, write_project
 from world import World
 
 from metaspo.cache import DiskMaintenance, cache_info, verify_cache
@@ -20,7 +20,7 @@ def projects(home: Path, server: ChatServer, *, names: tuple[str, ...]) -> list[
     folders = [home / name for name in names]
     for folder in folders:
         folder.mkdir()
-        write_project(folder, server.url, **({} if folder.name == "alone" else {"head": shared}))
+        write_project(folder, server.url, head=EXHAUSTIVE if folder.name == "alone" else shared, iterations=2)
     return folders
 
 

@@ -85,7 +85,7 @@ def serving(folder: Path, *, faults: float) -> Iterator[Server]:
     with held_port() as port:
         server = Server(folder, faults=faults, port=port)
         server.start()
-        write_project(folder, server.url, lane=LANE)
+        write_project(folder, server.url, lane=LANE, iterations=2)
         try:
             yield server
         finally:

@@ -39,7 +39,7 @@ class Undisturbed:
 
     def __init__(self, folder: Path) -> None:
         with ChatServer(WORLD.answer) as server:
-            write_project(folder, server.url)
+            write_project(folder, server.url, iterations=2)
             running = begin(folder)
             began = time.monotonic()
             assert end(running).code == 0
@@ -71,7 +71,7 @@ def killed(folder: Path, server: ChatServer, *, seconds: float, draw: Random) ->
 def kill_until_finished(folder: Path, undisturbed: Undisturbed, *, draw: Random, kills: int) -> tuple[int, int]:
     """Kill a run up to so many times and let it finish; how often it was killed, and how many calls were repeated."""
     with ChatServer(WORLD.answer) as server:
-        write_project(folder, server.url)
+        write_project(folder, server.url, iterations=2)
         done = 0
         while done < kills and killed(folder, server, seconds=undisturbed.seconds, draw=draw):
             done += 1
@@ -88,7 +88,9 @@ def kill_until_finished(folder: Path, undisturbed: Undisturbed, *, draw: Random,
 def test_of_a_cap_a_kill_takes_what_was_used_and_the_calls_under_way(tmp_path: Path) -> None:
     """Whatever the cap: nothing that was set aside for calls still to come."""
     with ChatServer(WORLD.answer) as server:
-        write_project(tmp_path, server.url, head=f"{EXHAUSTIVE}\nbudget = {{calls = 10_000, tokens = 10_000_000}}")
+        write_project(
+            tmp_path, server.url, head=f"{EXHAUSTIVE}\nbudget = {{calls = 10_000, tokens = 10_000_000}}", iterations=2
+        )
         for _ in range(3):
             asked, answered = server.asked.total() + 2 + CONCURRENCY, server.calls + 2
             server.hold_after(2)
@@ -113,7 +115,9 @@ def test_of_a_cap_a_kill_takes_what_was_used_and_the_calls_under_way(tmp_path: P
 def test_after_a_kill_the_runs_of_a_comparison_say_together_what_its_own_book_says(tmp_path: Path) -> None:
     """To the call; nothing that the comparison had announced for all of them."""
     with ChatServer(WORLD.answer) as server:
-        write_project(tmp_path, server.url, head=f"{EXHAUSTIVE}\nbudget = {{calls = 10_000, tokens = 10_000_000}}")
+        write_project(
+            tmp_path, server.url, head=f"{EXHAUSTIVE}\nbudget = {{calls = 10_000, tokens = 10_000_000}}", iterations=2
+        )
         grid = 'config = "run.toml"\nseeds = [1, 2]\nmethods = ["metaspo"]\n'
         (tmp_path / "grid.toml").write_text(grid, encoding="utf-8")
         server.hold_after(3)

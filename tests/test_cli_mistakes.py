@@ -65,7 +65,7 @@ def test_a_config_that_is_not_toml(project: Path) -> None:
     ("old", "new", "says"),
     [
         ("candidates = 3", "candidate = 3", ("run.toml", "outer.candidate", "candidates")),
-        ("iterations = 2", "iterations = -2", ("run.toml", "iterations", "-2")),
+        ("iterations = 1", "iterations = -2", ("run.toml", "iterations", "-2")),
         ("max_tokens = 64", "max_tokens = 'many'", ("run.toml", "base.max_tokens")),
         ("a.train.jsonl", "gone.jsonl", ("gone.jsonl", "no such file", "'a'")),
         ("[inner]\n", "[inner]\nstrategy = 'metaspro'\n", ("inner.strategy", "metaspro", "metaspo")),
@@ -83,7 +83,7 @@ def test_a_config_that_is_not_toml(project: Path) -> None:
         ("seed = 7", f'seed = 7\nname = "{"n" * 256}"', ("run.toml", "name", "200")),
         ('name = "b"', f'name = "b"\ntest_size = {10**30}', ("tasks.1.test_size", "9223372036854775807")),
         ("[inner]\n", f"[base.extra]\nx = {10**30}\n[inner]\n", ("run.toml", "64-bit")),
-        ("iterations = 2", "iterations = 1_000_001", ("iterations", "1000000")),
+        ("iterations = 1", "iterations = 1_000_001", ("iterations", "1000000")),
         ("concurrency = 4", "concurrency = 4\ntime_limit = inf", ("base.time_limit", "finite")),
         ("seed = 7", 'seed = 7\ncache = "http://x"', ("run.toml: cache", "redis://HOST:PORT/DB")),
         ("seed = 7", 'seed = 7\ncache = "redis://x:y/z"', ("run.toml: cache", "redis://HOST:PORT/DB")),
@@ -242,7 +242,7 @@ def test_nothing_to_optimize_on_is_said(project: Path) -> None:
     text = (project / "run.toml").read_text(encoding="utf-8")
     tables = text.split("[[tasks]]")
     (project / "run.toml").write_text(
-        tables[0].replace("iterations = 2", "iterations = 0") + "[[tasks]]" + tables[3], encoding="utf-8"
+        tables[0].replace("iterations = 1", "iterations = 0") + "[[tasks]]" + tables[3], encoding="utf-8"
     )
     mistake(here("optimize", "run.toml"), "source", "evaluate")
 

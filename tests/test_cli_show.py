@@ -175,7 +175,7 @@ def test_after_a_stop_a_killed_session_is_told_before_what_the_one_before_it_sai
     project: Path, server: ChatServer
 ) -> None:
     assert here("optimize", "run.toml", "--set", "budget.calls=30").code == 3
-    running = run_into(project, server, calls=80)
+    running = run_into(project, server, calls=40)
     running.kill()
     assert end(running).code == -signal.SIGKILL
     lines = shown().splitlines()

@@ -32,8 +32,6 @@ WORLD = World(3, malformed=0.1)
 
 @pytest.fixture
 def part(project: Path) -> Part:
-    config = project / "run.toml"
-    config.write_text(config.read_text(encoding="utf-8").replace("iterations = 2", "iterations = 1"), encoding="utf-8")
     prepared = prepare(project / "run.toml")
     return part_of(prepared, ["optimize", "run.toml", "--quiet"], name="run")
 
