@@ -9,6 +9,7 @@ from statistics import fmean
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sizes import rest_is_slow
 
 from metaspo.engine.selection.betting import BOLD, HORIZON, MIN_VARIANCE, PRIOR_ROWS, PRIOR_SLOPE, SLACK, Wager
 
@@ -58,8 +59,10 @@ def ever_lost(rows: Sequence[tuple[float, float]], *, rate: float) -> bool:
     return False
 
 
-@pytest.mark.parametrize("agreeing", [0.0, 0.5, 0.9])
-@pytest.mark.parametrize("rate", [0.05, 0.2])
+@pytest.mark.parametrize(
+    ("rate", "agreeing"),
+    rest_is_slow([(0.05, 0.9), (0.2, 0.0), (0.2, 0.5), (0.05, 0.0), (0.05, 0.5), (0.2, 0.9)], but=3),
+)
 def test_a_candidate_that_beats_the_bar_by_one_row_is_lost_no_more_often_than_the_rate(
     rate: float, agreeing: float
 ) -> None:

@@ -306,7 +306,7 @@ def test_a_finished_run_started_again_makes_no_call(
     assert len(runs.answered) == calls
 
 
-@pytest.mark.parametrize("worlds", [range(6), pytest.param(range(6, 12), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("worlds", [range(4), pytest.param(range(4, 12), marks=pytest.mark.slow)], ids=str)
 def test_each_of_several_kept_system_prompts_is_what_its_candidates_must_beat(worlds: range) -> None:
     sizes = {"iterations": 3, "inner": {"candidates": 1}, "redraws": 0}
     outer = {"candidates": 4, "keep": 3, "under": "first", "gate": 2}
@@ -321,7 +321,7 @@ def test_each_of_several_kept_system_prompts_is_what_its_candidates_must_beat(wo
 
 def test_early_rejection_saves_calls_and_changes_no_selection() -> None:
     found = {}
-    tasks = tuple(make_task(name, train=40) for name in "ab")
+    tasks = tuple(make_task(name, train=16) for name in "ab")
     for early in (True, False):
         runs = Runs(make_config({"early_rejection": early}), tasks, World(4), timing=3, width=4)
         assert runs.session() is not None

@@ -24,7 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "sprig": {"steps": 2, "beam": 2, "questions": 3, "add_candidates": 2, "paraphrases": 2, "max_candidates": 5},
     "textgrad": {"epochs": 1, "steps": 2},
 }
-TASKS = (make_task("a", train=7), make_task("b", train=5), make_task("unseen", role="target"))
+TASKS = (make_task("a", train=5), make_task("b", train=4), make_task("unseen", role="target", test=2))
 BOTH = sorted(name for name in SEARCHES if name != "sprig")
 
 
@@ -70,7 +70,7 @@ def finished(name: str, loop: str) -> tuple[Runs, RunResult]:
 def test_a_search_selects_the_same_at_any_concurrency_and_after_any_interruption(name: str, loop: str) -> None:
     undisturbed, result = finished(name, loop)
     disturbed = runs_of(config_of(name, loop=loop), timing=50, width=7)
-    for stop_after in (3.0, 9.0, 14.0):
+    for stop_after in (3.0, 9.0):
         disturbed.session(stop_after=stop_after)
     assert disturbed.session() == result
     assert selections(disturbed.journal.events) == selections(undisturbed.journal.events)

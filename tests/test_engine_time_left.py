@@ -59,7 +59,7 @@ def moments(seed: int, *, width: int, optimizer_seconds: float) -> Moments:
 
 
 @pytest.mark.parametrize("optimizer_seconds", rest_is_slow([2.0, 10.0]))
-@pytest.mark.parametrize("width", [4, 16])
+@pytest.mark.parametrize("width", rest_is_slow([4, 16]))
 @pytest.mark.whole
 def test_what_is_left_lies_within_the_range_four_times_in_five_at_least(width: int, optimizer_seconds: float) -> None:
     seen = moments(3, width=width, optimizer_seconds=optimizer_seconds)

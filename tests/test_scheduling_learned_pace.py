@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduling_world import Server, ask, now
-from sizes import examples
+from sizes import examples, rest_is_slow
 
 from metaspo.backends import LimitHints, RateLimited, Reply, Request
 from metaspo.cache import MemoryStore
@@ -55,9 +55,14 @@ async def seconds_for(server: Server, number: int, concurrency: int | Literal["a
     return now()
 
 
+RATES = [
+    *((64, 2, 1), ("auto", 10, 1), (64, 40, 4), ("auto", 40, 40)),
+    *(("auto", 2, 1), (64, 10, 1), ("auto", 40, 4), (64, 40, 40)),
+]
+
+
 @pytest.mark.virtual
-@pytest.mark.parametrize("concurrency", [64, "auto"])
-@pytest.mark.parametrize(("rate", "depth"), [(2, 1), (10, 1), (40, 4), (40, 40)])
+@pytest.mark.parametrize(("concurrency", "rate", "depth"), rest_is_slow(RATES, but=4))
 async def test_a_rate_that_nobody_tells_is_found_and_used(
     concurrency: int | Literal["auto"], rate: float, depth: float
 ) -> None:

@@ -154,8 +154,7 @@ def test_a_provider_that_counts_what_is_declared_and_says_nothing(depth: float) 
 
 
 @pytest.mark.parametrize(("declared", "larger"), rest_is_slow([(True, True), (True, False), (False, False)]))
-@pytest.mark.parametrize("depth", [60, 2])
-@pytest.mark.parametrize("settings", [SET, UNSET], ids=["set", "unset"])
+@pytest.mark.parametrize(("depth", "settings"), rest_is_slow([(60, UNSET), (2, SET), (60, SET), (2, UNSET)], but=2))
 def test_calls_that_use_different_shares_of_what_they_declare(
     declared: bool, larger: bool, depth: float, settings: LaneSettings
 ) -> None:

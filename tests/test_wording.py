@@ -10,8 +10,8 @@ from engine_sessions import Runs, whole_but_own
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from test_engine_search import CASES, TASKS, config_of, is_base
-from world import World, make_config
+from test_engine_search import CASES, config_of, is_base
+from world import World, make_config, make_task
 
 from metaspo.engine import RunConfig
 from metaspo.engine.config.checks import check_optimizable
@@ -24,6 +24,7 @@ from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.tasks import TaskError, TaskSpec, load_task
 
+TASKS = (make_task("a", train=4, test=1), make_task("b", train=3, test=1))
 OUTER = [name for name, loop in CASES if loop == "outer"]
 letters = st.text("abcXYZ", min_size=1, max_size=5)
 
@@ -192,8 +193,8 @@ def test_the_fixed_part_stands_in_every_user_prompt_of_its_task(name: str) -> No
         for task in TASKS
     )
     table = {"candidates": 3} if name in ("embedded", "metaspo") else config_of(name, loop="inner").inner.model_dump()
-    config = make_config({"inner": {**table, "strategy": name}, "outer": {"candidates": 0}})
-    runs = Runs(config, tasks, World(5), timing=1, width=4)
+    changes = {"iterations": 1, "inner": {**table, "strategy": name}, "outer": {"candidates": 0}}
+    runs = Runs(make_config(changes), tasks, World(5), timing=1, width=4)
     result = runs.session()
     assert result is not None
     asked = [
