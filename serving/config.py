@@ -47,7 +47,7 @@ class KeyTable(Table):
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
     key_env: VariableName = Field(min_length=1, description="name of the environment variable that holds the key")
-    budget: BudgetTable = Field(default_factory=BudgetTable)
+    budget: BudgetTable = BudgetTable()
 
 
 class ServeConfig(Table):
@@ -62,7 +62,7 @@ class ServeConfig(Table):
         default=".metaspo/cache", description='folder or URL of the cache; "" keeps it in memory only'
     )
     spent: PathText = Field(default=".metaspo/serve", description="folder in which the accounts' spending is kept")
-    telemetry: TelemetryTable = Field(default_factory=TelemetryTable)
+    telemetry: TelemetryTable = TelemetryTable()
     drain: float = Field(default=60.0, ge=0, description="seconds that requests get to end once the server is told to")
 
     @model_validator(mode="after")

@@ -15,8 +15,7 @@ from metaspo.engine.config.calls import count_calls
 from metaspo.engine.journal.events import Proposal
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.identity import fingerprint, fingerprint_of, identity_of, later
-from metaspo.engine.strategies.demonstrations import without_own
-from metaspo.engine.strategies.worked_examples import WorkedExample, join_system, join_user, split_user
+from metaspo.engine.strategies.worked_examples import WorkedExample, join_system, join_user, split_user, without_own
 
 SEARCHED = [case for case in CASES if case[0] == "mipro"]
 INNER = [name for name, loop in CASES if loop == "inner"]

@@ -130,6 +130,21 @@ def test_a_plan_knows_of_no_journal_and_of_no_score() -> None:
     assert [name for name in modules if name.startswith(spared)] == []
 
 
+def test_the_answers_of_a_run_are_read_without_its_events_and_without_who_proposes() -> None:
+    """Its result says what the prompts are; a journal is read of a run that has none."""
+    modules = modules_of_command("answers")
+    assert "metaspo.engine.runs.answers" in modules
+    spared = (
+        "metaspo.engine.journal.events",
+        "metaspo.engine.optimize",
+        "metaspo.engine.runs.stored",
+        "metaspo.engine.runs.summary",
+        "metaspo.engine.strategies.base",
+        "metaspo.engine.strategies.proposers",
+    )
+    assert [name for name in modules if name.startswith(spared)] == []
+
+
 def test_a_run_imports_neither_studies_nor_clusters_nor_a_web_server() -> None:
     modules = modules_of_command("optimize no.toml")
     assert "metaspo.engine.runs.execute" in modules

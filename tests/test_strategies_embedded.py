@@ -13,18 +13,10 @@ from metaspo.backends import Message
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.strategies.base import InnerContext, NoProposal, OuterContext, TaskView
 from metaspo.engine.strategies.components import drop, families, join_components, reorder, split_components, vary
+from metaspo.engine.strategies.drawn_examples import LONGEST_INPUT, draw_for_system, draw_for_user
 from metaspo.engine.strategies.embedded import FORM, INNER_MOVES, OUTER_MOVES, EmbeddedInner, EmbeddedOuter
 from metaspo.engine.strategies.user_edits import move_question, toggle_cue, toggle_mark, toggle_rule
-from metaspo.engine.strategies.worked_examples import (
-    LONGEST_INPUT,
-    WorkedExample,
-    draw_for_system,
-    draw_for_user,
-    join_system,
-    join_user,
-    split_system,
-    split_user,
-)
+from metaspo.engine.strategies.worked_examples import WorkedExample, join_system, join_user, split_system, split_user
 from metaspo.engine.tasks import Failure
 from metaspo.engine.tasks.base import PLACEHOLDER, Example
 

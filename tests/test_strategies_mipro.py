@@ -14,10 +14,11 @@ from scripted_search import RULE, ScriptedArena, check_bound_and_replay, example
 
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy
 from metaspo.engine.strategies.base import NoProposal, TaskView
+from metaspo.engine.strategies.drawn_examples import draw_demonstrations
 from metaspo.engine.strategies.mipro import Mipro
 from metaspo.engine.strategies.search import Search
 from metaspo.engine.strategies.surrogate import Surrogate
-from metaspo.engine.strategies.worked_examples import draw_demonstrations, join_user, split_user
+from metaspo.engine.strategies.worked_examples import join_user, split_user
 from metaspo.engine.tasks.base import Example
 
 Level = Literal["user", "system"]

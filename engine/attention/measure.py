@@ -11,7 +11,7 @@ from metaspo.engine.evaluation.test_score import Stage
 from metaspo.engine.prompts import render
 from metaspo.engine.runs.reopened import ReopenedRun
 from metaspo.engine.statistics import Comparison, MeanScore, SplitGrades, compare, mean_score
-from metaspo.engine.strategies.demonstrations import without_own
+from metaspo.engine.strategies.worked_examples import without_own
 from metaspo.engine.tasks import Example, Task
 
 if TYPE_CHECKING:

@@ -143,7 +143,7 @@ class ModelTable(Table):
         default=None, ge=256, le=10 * MAX_COUNT, description="context of a local model, in tokens"
     )
     threads: int | None = Field(default=None, ge=1, le=1_000, description="threads of a local model")
-    vllm: VllmTable = Field(default_factory=VllmTable, description='how it is started, with backend = "vllm"')
+    vllm: VllmTable = Field(default=VllmTable(), description='how it is started, with backend = "vllm"')
 
     @field_validator("extra")
     @classmethod
@@ -170,7 +170,7 @@ class ModelTable(Table):
             raise ValueError('needs endpoints, e.g. endpoints = ["http://127.0.0.1:8000/v1"]')
         if self.backend in ASKED_OTHERWISE and self.endpoints:
             raise ValueError(f'backend = "{self.backend}" takes no endpoints: {ASKED_OTHERWISE[self.backend]}')
-        if self.backend != "vllm" and "vllm" in self.model_fields_set and self.vllm != VllmTable():
+        if self.backend != "vllm" and self.vllm != VllmTable():
             raise ValueError('the table vllm says how metaspo starts vLLM: it goes with backend = "vllm"')
         if longer := [each for each in self.endpoints if (each.time_limit or 0) > self.time_limit]:
             raise ValueError(

@@ -205,12 +205,12 @@ class RunConfig(Table):
     base: ModelTable
     optimizer: ModelTable | None = None
     judge: ModelTable | None = Field(default=None, description="whom judges, and graders of your own, ask")
-    inner: InnerTable = Field(default_factory=InnerTable)
-    outer: OuterTable = Field(default_factory=OuterTable)
-    test: TestTable = Field(default_factory=TestTable)
-    budget: BudgetTable = Field(default_factory=BudgetTable)
-    telemetry: TelemetryTable = Field(default_factory=TelemetryTable)
-    track: TrackTable = Field(default_factory=TrackTable)
+    inner: InnerTable = InnerTable()
+    outer: OuterTable = OuterTable()
+    test: TestTable = TestTable()
+    budget: BudgetTable = BudgetTable()
+    telemetry: TelemetryTable = TelemetryTable()
+    track: TrackTable = TrackTable()
     cache: CacheText = Field(
         default=".metaspo/cache", description='folder or URL of the cache; "" keeps it in memory only'
     )

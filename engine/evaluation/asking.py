@@ -13,7 +13,7 @@ from metaspo.engine.gather import gather_many
 from metaspo.engine.prompts import PromptPair, Roles, render
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.priorities import beside_others
-from metaspo.engine.strategies.demonstrations import demonstrates, without_own
+from metaspo.engine.strategies.worked_examples import demonstrates, without_own
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.base import PLACEHOLDER
 from metaspo.engine.tasks.programs import Broken, Program, ProgramError

@@ -16,7 +16,7 @@ from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.files import Data, finished_at, read_result
 from metaspo.engine.runs.reopened import read_config
 from metaspo.engine.runs.stored import rows_of, run_data
-from metaspo.engine.strategies.demonstrations import without_own
+from metaspo.engine.strategies.worked_examples import without_own
 from metaspo.engine.suggest import there_is_no
 from metaspo.engine.tasks import AnswerSpec, Example, TaskSpec
 from metaspo.engine.tasks.answer_spec import ANSWER_KINDS

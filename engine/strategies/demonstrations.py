@@ -5,18 +5,18 @@ prompt with right answers of its own, drawn from the train split; nothing is ask
 kept where they are worth it, they are bootstrapped as in Khattab et al., "DSPy" (arXiv 2310.03714).
 
 Whatever strategy shows them, and at either level: an example is never answered with its own answer shown
-(`without_own`), or it would be scored on copying.
+(`worked_examples.without_own`), or it would be scored on copying.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from metaspo.engine.prompts import PromptPair
 from metaspo.engine.strategies.base import Ask, NoProposal
+from metaspo.engine.strategies.drawn_examples import draw_right
 from metaspo.engine.strategies.proposers import OneByOne, Proposal, ProposalContext, Proposer
 from metaspo.engine.strategies.search import CallBound, RoundSize
-from metaspo.engine.strategies.worked_examples import draw_right, join_user, leave_out, shows_examples, split_user
+from metaspo.engine.strategies.worked_examples import join_user, split_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +55,6 @@ class WithDemonstrations:
         if not shown:
             raise NoProposal("no right answer that could be shown as a demonstration")
         return join_user(shown, split_user(task.user_prompt)[1])
-
-
-def demonstrates(pair: PromptPair) -> bool:
-    """Whether there may be examples in the prompts."""
-    return shows_examples(pair.system) or shows_examples(pair.user)
-
-
-def without_own(pair: PromptPair, question: str) -> PromptPair:
-    """The prompts without what they demonstrate of this question.
-
-    A user prompt shows bare questions; a system prompt shows them as they were asked once, within some user prompt, and
-    so whatever holds the question there is left out.
-    """
-    if not demonstrates(pair):
-        return pair
-    own = " ".join(question.split())
-    return PromptPair(leave_out(pair.system, lambda asked: own in asked), leave_out(pair.user, own.__eq__))
 
 
 async def _none(reason: NoProposal, _ask: Ask) -> str:

@@ -14,15 +14,8 @@ from typing import Final
 from metaspo.engine.strategies import user_edits
 from metaspo.engine.strategies.base import InnerContext, NoProposal, OuterContext, require_failures
 from metaspo.engine.strategies.components import drop, families, join_components, reorder, split_components, vary
-from metaspo.engine.strategies.worked_examples import (
-    WorkedExample,
-    draw_for_system,
-    draw_for_user,
-    join_system,
-    join_user,
-    split_system,
-    split_user,
-)
+from metaspo.engine.strategies.drawn_examples import draw_for_system, draw_for_user
+from metaspo.engine.strategies.worked_examples import WorkedExample, join_system, join_user, split_system, split_user
 
 MIN_EXAMPLES: Final = 2
 MAX_EXAMPLES: Final = 6

@@ -25,6 +25,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.ape import induction_reader, pairs
 from metaspo.engine.strategies.base import Level, require_failures
+from metaspo.engine.strategies.drawn_examples import draw_demonstrations
 from metaspo.engine.strategies.meta_prompts import read_analysis
 from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext, Trial
 from metaspo.engine.strategies.searching import (
@@ -37,14 +38,7 @@ from metaspo.engine.strategies.searching import (
 from metaspo.engine.strategies.selection import share
 from metaspo.engine.strategies.surrogate import INSTALL, Surrogate, is_installed
 from metaspo.engine.strategies.texts import messages, text
-from metaspo.engine.strategies.worked_examples import (
-    WorkedExample,
-    draw_demonstrations,
-    join_system,
-    join_user,
-    split_system,
-    split_user,
-)
+from metaspo.engine.strategies.worked_examples import WorkedExample, join_system, join_user, split_system, split_user
 
 T = TypeVar("T")
 

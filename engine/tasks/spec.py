@@ -50,12 +50,12 @@ class TaskSpec(SpecTable):
     role: TaskRole = "source"
     train: DataSource | None = None
     test: DataSource | None = None
-    columns: Columns = Field(default_factory=Columns)
+    columns: Columns = Columns()
     train_size: int | None = Field(default=50, ge=1, le=LARGEST)
     test_size: int | None = Field(default=500, ge=1, le=LARGEST)
     sample: SampleOrder = "random"
     max_question_chars: int | None = Field(default=None, ge=1, le=LARGEST)
-    answer: AnswerSpec = Field(default_factory=AnswerSpec)
+    answer: AnswerSpec = AnswerSpec()
     metric: MetricSpec | None = None
     prompts: dict[str, str] = Field(default_factory=dict)
     numbers: dict[str, Space] = Field(default_factory=dict)
