@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import NamedTuple, Self, cast
+from typing import NamedTuple, NoReturn, Self, cast
 
 from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.cache import PASSWORD, Entry, QuickReader, Store, open_store, request_key
@@ -29,7 +29,7 @@ from metaspo.scheduling.client_end import close_at_exit, close_dropped, end_left
 from metaspo.scheduling.draws import DrawCounter
 from metaspo.scheduling.events import Event
 from metaspo.scheduling.failures import CallFailed, call_failed
-from metaspo.scheduling.gateway import Gateway
+from metaspo.scheduling.gateway import Gateway, by_name
 from metaspo.scheduling.lanes.call_record import OnCall
 from metaspo.scheduling.lanes.lane import Lane
 from metaspo.scheduling.loop_thread import CLOSED, LoopThread, result_of, wait_for
@@ -80,21 +80,21 @@ class Client:
         self,
         lanes: Iterable[Lane],
         *,
-        cache: str | Path = "",
+        cache: str | Path | None = None,
         budget: Budget = UNLIMITED,
         run: str = "",
         on_event: Callable[[Event], None] | None = None,
         on_call: OnCall | None = None,
     ) -> None:
-        """`cache`: a folder, a server's URL, or "" for this client's memory alone. `run` is written beside each answer
-        that it pays for. `on_event` is called in the client's thread, and so is `on_call`, with a record of every
-        request (of answers found in the cache some hundred at a time). Raises `StoreError`, and `ValueError` for a cap
-        in dollars where a lane has no prices."""
-        self._lanes = {lane.name: lane for lane in lanes}
+        """`cache`: a folder, a server's URL, or None for this client's memory alone. `run` is written beside each
+        answer that it pays for. `on_event` is called in the client's thread, and so is `on_call`, with a record of
+        every request (of answers found in the cache some hundred at a time). Raises `StoreError`, and `ValueError` for
+        a cap in dollars where a lane has no prices, and for two lanes of one name."""
+        self._lanes = by_name(lanes)
         if budget.dollars is not None:
             _require_prices(self._lanes.values())
         make_room(tuple(self._lanes.values()), warn=LOG.warning)
-        self._cache = str(cache)
+        self._cache = str(cache or "")
         self._account = Account(run, budget)
         self._on_event = on_event
         self._on_call = on_call
@@ -113,6 +113,15 @@ class Client:
         except BaseException:
             self.close()
             raise
+
+    def __copy__(self) -> Self:
+        return self  # as who copies a program means it: its models go on being asked by one
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A Client cannot be sent to another process: make one there, of the same lanes and cache.")
 
     def __repr__(self) -> str:
         return f"<Client lanes={list(self._lanes)} cache={'memory' if not self._cache else 'kept'}>"
@@ -160,7 +169,7 @@ class Client:
 
     def complete_many(
         self,
-        requests: Sequence[Request],
+        requests: Iterable[Request],
         *,
         lane: str = "",
         priority: Priority = (),
@@ -172,6 +181,7 @@ class Client:
         self._require_elsewhere()
         if progress is None:
             return wait_for(self._begin_many(requests, lane, priority))
+        requests = list(requests)
         answers: list[Completion | CallFailed | None] = [None] * len(requests)
         for done, each in enumerate(self.as_completed(requests, lane=lane, priority=priority), 1):
             answers[each.position] = each.answer
@@ -179,13 +189,13 @@ class Client:
         return [answer for answer in answers if answer is not None]
 
     async def acomplete_many(
-        self, requests: Sequence[Request], *, lane: str = "", priority: Priority = ()
+        self, requests: Iterable[Request], *, lane: str = "", priority: Priority = ()
     ) -> list[Completion | CallFailed]:
         """The same for a coroutine on any event loop."""
         return await result_of(self._begin_many(requests, lane, priority))
 
     def as_completed(
-        self, requests: Sequence[Request], *, lane: str = "", priority: Priority = ()
+        self, requests: Iterable[Request], *, lane: str = "", priority: Priority = ()
     ) -> Iterator[Answered]:
         """The same, each answer as it comes; blocks in between. Who breaks off withdraws what is not answered yet."""
         self._require_elsewhere()
@@ -245,12 +255,13 @@ class Client:
 
     def _begin_many(
         self,
-        requests: Sequence[Request],
+        requests: Iterable[Request],
         lane: str,
         priority: Priority,
         told: Callable[[Answered], None] | None = None,
     ) -> "Future[list[Completion | CallFailed]]":
         self._require_usable()
+        requests = list(requests)
         try:
             lanes = {self._lane_of(request, lane) for request in requests}
             if len(lanes) > 1:

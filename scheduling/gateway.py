@@ -77,11 +77,7 @@ class Gateway:
         """`tell_of_hits`: whether `on_call` is called for what is found in the store. `many_programs`: requests come
         from programs that know nothing of each other: what the form of one meets says nothing of the next, and what
         only a person can mend is tried again after a minute."""
-        self._lanes: dict[str, Lane] = {}
-        for lane in lanes:
-            if lane.name in self._lanes:
-                raise ValueError(f"two lanes are named {lane.name!r}")
-            self._lanes[lane.name] = lane
+        self._lanes = by_name(lanes)
         self._on_event = on_event
         self._many_programs = many_programs
         self._open_lanes: dict[str, OpenLane] = {}
@@ -379,6 +375,16 @@ class Gateway:
                 "the gateway was opened in another event loop, and its answers come in there: open one in this one, "
                 "or run everything in one"
             )
+
+
+def by_name(lanes: Iterable[Lane]) -> dict[str, Lane]:
+    """Raises `ValueError` for two of one name."""
+    named: dict[str, Lane] = {}
+    for lane in lanes:
+        if lane.name in named:
+            raise ValueError(f"two lanes are named {lane.name!r}")
+        named[lane.name] = lane
+    return named
 
 
 def _count_joined(account: Account, lane: str, key: str) -> bool:

@@ -11,6 +11,14 @@ MILLION = 1_000_000
 Billing = Literal["time", "tokens"]
 
 
+def require_numbers(settings: object, *names: str, least: float) -> None:
+    """Raises `ValueError` where one of these settings is no number, or below `least`; None is for what is not set."""
+    for name in names:
+        value: object = getattr(settings, name)
+        if value is not None and not (isinstance(value, int | float) and value >= least):
+            raise ValueError(f"{type(settings).__name__}({name}={value!r}): give a number from {least} on")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
     """Dollars per million tokens; `cached` is the price of prompt tokens the provider had cached."""
@@ -18,6 +26,10 @@ class Prices:
     input: float
     cached: float
     output: float
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for what is no price."""
+        require_numbers(self, "input", "cached", "output", least=0)
 
     def dollars(self, usage: Usage) -> float:
         """What a call of this usage costs."""
@@ -64,3 +76,12 @@ class LaneSettings:
     first_patience: float = 15.0
     prices: Prices | None = None
     billing: Billing = "time"
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a number under which nothing could ever be asked."""
+        counts = () if self.concurrency == "auto" else ("concurrency",)
+        rates = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day")
+        require_numbers(self, *counts, *rates, "max_concurrency", "attempts", least=1)
+        require_numbers(self, "time_limit", "patience", "first_patience", least=0)
+        if not self.time_limit:
+            raise ValueError("LaneSettings(time_limit=0): give the seconds that a call may take")

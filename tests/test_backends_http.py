@@ -440,10 +440,10 @@ async def test_the_models_facts_decide_its_parameters() -> None:
 
 
 @pytest.mark.parametrize("extra", ["{", "[1]", "3"])
-async def test_extra_fields_that_are_no_object_are_fatal(extra: str) -> None:
-    """A config mistake stops the run before anything is sent."""
+async def test_extra_fields_that_are_no_object_are_refused_before_anything_is_sent(extra: str) -> None:
+    """A program's mistake in one request, of which no other knows."""
     backend = make("compatible", "http://127.0.0.1:1")
-    with pytest.raises(FatalError, match="extra"):
+    with pytest.raises(RequestRejected, match="extra"):
         await backend.complete(Request(model="m", messages=(), sampling=Sampling(extra=extra)), time_limit=30)
 
 

@@ -1,8 +1,10 @@
 """The client: any thread, any loop, one gateway; what it answers and how it fails."""
 
 import asyncio
+import copy
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -339,12 +342,49 @@ def test_one_program_s_mistake_stops_no_other() -> None:
         assert client.complete(ask("q")).text == "q/0"
 
 
+@pytest.mark.parametrize("wrong", [Sampling(extra="[1]"), Sampling(extra='"x"')])
+def test_a_field_that_no_body_can_have_is_its_request_s_fault_alone(wrong: Sampling) -> None:
+    with fast_server() as url, Client([Lane("m", [OpenAICompatible(url)])]) as client:
+        with pytest.raises(CallFailed, match="The request's 'extra' is not a JSON object") as failed:
+            client.complete(ask("q", sampling=wrong))
+        assert (failed.value.kind, failed.value.final) == ("rejected", True)
+        assert client.complete(ask("q")).text
+
+
 @pytest.mark.parametrize("text", ["Is 7 prime?", b"Is 7 prime?", None])
 def test_what_is_no_request_is_told_how_one_is_made(text: Any) -> None:  # noqa: ANN401 - that is the point
     with client_of(Simulated(lambda request: "yes")) as client:
         for call in (client.complete, lambda given: client.complete_many([given])):
             with pytest.raises(TypeError, match=r"what is asked is a Request\(.*this is a (str|bytes|NoneType)"):
                 call(text)
+
+
+def test_requests_that_come_from_a_generator_are_answered_too() -> None:
+    with client_of(Simulated(lambda request: request.messages[-1].content)) as client:
+        for call in (client.complete_many, partial(client.complete_many, progress=lambda _done, _of: None)):
+            answers = call(ask(text) for text in "ab")
+            assert [answer.text for answer in answers if isinstance(answer, Completion)] == ["a", "b"]
+        assert {each.position for each in client.as_completed(ask(text) for text in "cd")} == {0, 1}
+
+
+def test_a_client_is_copied_as_itself_and_sent_nowhere() -> None:
+    with client_of(Simulated(lambda request: "yes")) as client:
+        assert copy.copy(client) is client
+        assert copy.deepcopy({"model": client})["model"] is client
+        with pytest.raises(TypeError, match="cannot be sent to another process: make one there"):
+            pickle.dumps(client)
+
+
+def test_a_client_s_lanes_have_names_of_their_own() -> None:
+    with pytest.raises(ValueError, match="two lanes are named 'm'"):
+        Client([Lane("m", [Scripted(lambda _: "")]), Lane("m", [Scripted(lambda _: "")])])
+
+
+def test_no_cache_is_no_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Client([Lane("m", [Scripted(lambda _: "yes")])], cache=None) as client:
+        client.complete(ask("q"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_lanes_are_found_by_the_model_s_name() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import orjson
 
 from metaspo.backends.base import Message, Request
-from metaspo.backends.errors import FatalError, RequestRejected
+from metaspo.backends.errors import RequestRejected
 
 TokenLimitParameter = Literal["max_tokens", "max_completion_tokens"]
 JsonObject = dict[str, Any]
@@ -23,8 +23,8 @@ def chat_body(
     """The body of a chat completion call.
 
     `defaults` are body fields of the model; the request's own `extra` goes before them. A temperature that the model
-    does not take is left out. Raises `FatalError` if `extra` or `response_format` is not JSON, and `RequestRejected`
-    for more than one choice: each is a request of its own, with a draw of its own.
+    does not take is left out. Raises `RequestRejected` if `extra` or `response_format` is no object of JSON, and for
+    more than one choice: each is a request of its own, with a draw of its own.
     """
     sampling = request.sampling
     body: JsonObject = {
@@ -57,7 +57,7 @@ def chat_body(
 
 
 def raw_body(request: Request) -> JsonObject:
-    """The body of a request with a path. Raises `FatalError` if `extra` is not JSON."""
+    """The body of a request with a path. Raises `RequestRejected` if `extra` is no object of JSON."""
     extra = request.sampling.extra
     return {"model": request.model, **(_json_object(extra, "extra") if extra else {})}
 
@@ -70,9 +70,9 @@ def _json_object(text: str, what: str) -> JsonObject:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise FatalError(f"The request's {what!r} is not JSON.") from error
+        raise RequestRejected(f"The request's {what!r} is not JSON.") from error
     if not isinstance(value, dict):
-        raise FatalError(f"The request's {what!r} is not a JSON object.")
+        raise RequestRejected(f"The request's {what!r} is not a JSON object.")
     return value
 
 

@@ -17,6 +17,7 @@ from metaspo.cache.sharing import Amounts
 from metaspo.scheduling.budget.pool import Pool
 from metaspo.scheduling.errors import ASK_FOR_LESS, KEPT, BudgetExhausted
 from metaspo.scheduling.queue import PriorityQueue
+from metaspo.scheduling.settings import require_numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,10 @@ class Budget:
     tokens: int | None = None
     dollars: float | None = None
     group: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for what is no cap."""
+        require_numbers(self, "calls", "tokens", "dollars", least=0)
 
 
 class Cost(NamedTuple):

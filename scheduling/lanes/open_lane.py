@@ -15,7 +15,17 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 
-from metaspo.backends import Backend, BackendBroken, BackendError, Completion, Reply, Startable, TransientError, Usage
+from metaspo.backends import (
+    Backend,
+    BackendBroken,
+    BackendError,
+    Completion,
+    LimitHints,
+    Reply,
+    Startable,
+    TransientError,
+    Usage,
+)
 from metaspo.backends.loops.closing import close_all
 from metaspo.scheduling import events
 from metaspo.scheduling.budget.account import Account
@@ -183,10 +193,15 @@ def _why_no_reply(backend: Backend, task: "asyncio.Task[Reply]") -> BaseExceptio
         return _as_told(backend, error)
     reply: object = task.result()
     match reply:
-        case Reply(Completion(str(), _, Usage())):
+        case Reply(
+            Completion(str(), str(), Usage() as usage, int() | float(), str(), str(), str()), LimitHints() | None
+        ):
+            if not all(isinstance(count, int) and count >= 0 for count in usage):
+                return _broken(backend, f"returned a {usage}: its counts must be whole numbers from 0 on")
             return None
         case Reply():
-            return _broken(backend, "returned a Reply that holds no Completion with a text and a Usage")
+            holds = "no Completion with texts, a Usage and a latency in seconds, or hints that are no LimitHints"
+            return _broken(backend, f"returned a Reply that holds {holds}")
     return _broken(backend, f"returned a {type(reply).__name__}, and must return a metaspo.backends.Reply")
 
 
