@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from metaspo.backends import Completion, Request, read_chat_call
 from metaspo.backends.chat.answer import chat_answer
@@ -88,6 +88,9 @@ class Connection:
         self._client = client if isinstance(client, Client) else None
         self.config = "" if isinstance(client, Client) else str(Path(client).resolve())
         client_from(client)
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self  # as the client is
 
     @property
     def client(self) -> Client:

@@ -24,8 +24,9 @@ from metaspo.backends import (
     Usage,
 )
 from metaspo.cache import MemoryStore
-from metaspo.engine import Example, Grade, Prepared, RunConfig, RunResult
+from metaspo.engine import ConfigError, Example, Grade, Prepared, RunConfig, RunResult
 from metaspo.engine.api import optimize
+from metaspo.engine.config.load import validated
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.base import PLACEHOLDER
 from metaspo.engine.tasks.tally import MeanOfGrades
@@ -86,10 +87,14 @@ def search(
     """The best system prompt for all of them; blocks, whether or not an event loop runs here.
 
     `writer` is the client's model that writes prompts; `settings` are keys of a config (`iterations`, `outer`, `seed`).
-    Raises `ConfigError`, `CallFailed` where nothing can be asked any more, and `RunStopped` for other reasons to stop.
+    Raises `ConfigError`, `BadMetric`, `CallFailed` where nothing can be asked any more, and `RunStopped` for other
+    reasons to stop.
     """
+    if empty := [name for name, problem in problems.items() if not problem.rows]:
+        raise ConfigError(f"{empty[0]}: there are no rows to optimize on")
     program = _Program(problems)
-    config = RunConfig.model_validate(
+    config = validated(
+        RunConfig,
         {
             "name": "search",
             "cache": "",
@@ -101,7 +106,8 @@ def search(
             "test": {"source": "none", "baseline": False},
             "tasks": [{"name": task.name, "train": "-", "user_prompt": task.user_prompt} for task in program.tasks],
             **settings,
-        }
+        },
+        source="MetaSPO(…)",
     )
     prepared = Prepared(config=config, tasks=program.tasks, folder=Path())
     prompts = _Writer(client, writer)
@@ -116,20 +122,23 @@ def search(
     with ThreadPoolExecutor(max_workers=1) as thread:
         try:
             return thread.submit(context.run, asyncio.run, run()).result()
-        except RunStopped as stopped:
+        except RunStopped:
             failed = program.failed or prompts.failed
-            raise stopped if failed is None else failed from None
+            if failed is None:
+                raise
+            raise failed from failed.__cause__
 
 
 class _Forwarding:
     """A backend whose calls somebody else makes.
 
     Attributes:
-        failed: the call that failed for a reason that concerns all; None as long as there is none.
+        failed: why nothing more can come of it: a call that failed for a reason that concerns all, a metric that is
+            none; None as long as there is nothing of the kind.
     """
 
     name = "program"
-    failed: CallFailed | None = None
+    failed: CallFailed | BadMetric | None = None
 
     async def probe(self) -> ServerInfo:
         """Just the name."""
@@ -183,6 +192,7 @@ class _Program(_Forwarding):
             if (failed := _call_failed_in(error)) is not None and failed.kind in _CONCERN_ALL:
                 raise self.error_of(failed) from failed
             if isinstance(error, BadMetric):
+                self.failed = error
                 raise FatalError(str(error)) from error
             scored = Scored(f"The program failed: {type(error).__name__}: {error}", 0.0)
         scores.by_answer[question, scored.text] = Grade(scored.score, scored.feedback)

@@ -1,5 +1,6 @@
 """metaspo as DSPy's optimizer: one system prompt for one program or several. Skipped where DSPy is not installed."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from adapter_world import client_of
 from chat_server import NO_CREDIT, ChatServer
 
-from metaspo import CallFailed, Request, RunStopped
+from metaspo import CallFailed, ConfigError, Request
 
 dspy = pytest.importorskip("dspy")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -90,10 +91,46 @@ def test_what_the_metric_says_is_shown_to_who_writes_prompts(server: ChatServer,
 def test_a_metric_that_fails_is_no_score(server: ChatServer, tmp_path: Path) -> None:
     with client_of(server, tmp_path) as client, dspy.context(lm=LM("m", client=client, temperature=0.0)):
         for wrong in (lambda _row, _said: 7.0, lambda row, _said: row.nothing):
-            with pytest.raises(RunStopped, match="metric"):
+            with pytest.raises(ValueError, match="metric"):
                 MetaSPO(wrong, client=client, writer="m", **SMALL).compile(
                     dspy.Predict("question -> answer"), trainset=rows(2)
                 )
+
+
+def test_what_a_metric_raised_is_the_cause(server: ChatServer, tmp_path: Path) -> None:
+    with client_of(server, tmp_path) as client, dspy.context(lm=LM("m", client=client, temperature=0.0)):
+        with pytest.raises(ValueError, match="The metric failed: ZeroDivisionError") as failed:
+            MetaSPO(lambda _row, _said: 1 / 0, client=client, writer="m", **SMALL).compile(
+                dspy.Predict("question -> answer"), trainset=rows(2)
+            )
+        assert isinstance(failed.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("settings", "number", "says"),
+    [({"iteratons": 2}, 2, "iteratons: unknown key .did you mean 'iterations'"), ({}, 0, "program: there are no rows")],
+)
+def test_a_setting_or_a_trainset_that_is_none_is_told_before_anything_is_asked(
+    settings: dict[str, Any], number: int, says: str, server: ChatServer, tmp_path: Path
+) -> None:
+    with client_of(server, tmp_path) as client, pytest.raises(ConfigError, match=says):
+        MetaSPO(metric, client=client, writer="m", **settings).compile(
+            dspy.Predict("question -> answer"), trainset=rows(number)
+        )
+    assert not server.asked
+
+
+def test_a_program_with_a_model_of_its_own_is_copied_without_a_word(
+    server: ChatServer, tmp_path: Path, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with client_of(server, tmp_path) as client:
+        program = dspy.Predict("question -> answer")
+        program.set_lm(LM("m", client=client, temperature=0.0))
+        program.reset_copy()
+        for copied in (program.deepcopy(), copy.deepcopy(program)):
+            assert copied.lm.engine is program.lm.engine
+    assert not caplog.records
+    assert not recwarn.list
 
 
 def test_no_credit_ends_the_search_and_is_no_score(server: ChatServer, tmp_path: Path) -> None:
