@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from inspect import iscoroutinefunction
 from typing import Literal
 
 import anyio
@@ -47,6 +48,7 @@ async def optimize(
         RunStopped: when the run cannot go on now; everything paid for is kept, and the next call goes on from it.
         StoreError, RunDirectoryError: when the cache or the run directory cannot be used.
     """
+    _require_kinds(gateway, observer)
     prepared = config if isinstance(config, Prepared) else prepare(config)
     with shown_to(observer) as told:
         tell_notices([prepared], told.warn)
@@ -108,6 +110,7 @@ async def evaluate(
     Raises:
         as `optimize`, and `PromptError` for a prompt that cannot be used.
     """
+    _require_kinds(gateway, observer)
     prepared = config if isinstance(config, Prepared) else prepare(config)
     system = check_system_prompt(prepared.config.system_prompt if system_prompt is None else system_prompt)
     users = _user_prompts(prepared.tasks, user_prompts or {})
@@ -148,6 +151,15 @@ def explain_example(prepared: Prepared, *, task: str = "", number: int = 1) -> d
     model = model_of(prepared.config.base).of_task(chosen)
     pair = PromptPair(prepared.config.system_prompt, chosen.user_prompt)
     return explain_key(model.request(render(pair, examples[number - 1], roles=prepared.config.roles)))
+
+
+def _require_kinds(gateway: object, observer: object) -> None:
+    """Raises `TypeError` for what is no gateway, or nobody who can be told."""
+    for name, given, kind in (("gateway", gateway, Gateway), ("observer", observer, Observer)):
+        if not isinstance(given, kind | None):
+            raise TypeError(f"{name}: give a metaspo.{kind.__name__}; this is {given!r:.80}")
+    if waits := [name for name in vars(Observer) if iscoroutinefunction(getattr(observer, name, None))]:
+        raise TypeError(f"observer: {waits[0]} is called and not awaited: make it a plain `def`")
 
 
 @asynccontextmanager

@@ -476,3 +476,51 @@ def test_a_task_that_cannot_be_is_told_with_its_name() -> None:
         task("a", train=[{"question": "q", "answer": "a"}], metric="acuracy")
     with pytest.raises(ConfigError, match=r"tasks.0.answer: 'labl' is no answer format: .*\[task 'a'\]"):
         prepare({"base": {"model": "m", "backend": "local"}, "tasks": [{"name": "a", "train": [{}], "answer": "labl"}]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"train": iter([{"question": "q", "answer": "a"}])}, "train: give a file's path or a list of rows"),
+        ({"train": {"question": "q"}}, "train.question: unknown key"),
+        ({"answer": 3}, "answer: must be a table"),
+    ],
+)
+def test_a_task_s_faults_are_told_in_words_for_people(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(TaskError, match=f"^{says}"):
+        task("a", **changes)
+
+
+def test_a_task_s_file_may_be_a_path(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"question": "q", "answer": "a"}\n', encoding="utf-8")
+    written = [task("a", train=where, train_size="all") for where in (tmp_path / "t.jsonl", str(tmp_path / "t.jsonl"))]
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("config", [None, 3, []])
+async def test_what_is_no_config_is_told(config: Any) -> None:  # noqa: ANN401 - that is the point
+    with pytest.raises(ConfigError, match="give a TOML file's path, a mapping or a RunConfig; this is a "):
+        await optimize(config)
+
+
+class Waiting(Observer):
+    async def stage(self, name: str) -> None:  # type: ignore[override]
+        raise AssertionError(name)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"gateway": "http://127.0.0.1:1/v1"}, "gateway: give a metaspo.Gateway"),
+        ({"observer": print}, "observer: give a metaspo.Observer"),
+        ({"observer": Waiting()}, "observer: stage is called and not awaited"),
+    ],
+)
+@pytest.mark.parametrize("call", [optimize, evaluate])
+async def test_who_is_no_gateway_or_no_observer_is_told_before_anything_is_read(
+    call: Any,  # noqa: ANN401 - both take what is wrong here
+    given: dict[str, Any],
+    says: str,
+) -> None:
+    with pytest.raises(TypeError, match=f"^{says}"):
+        await call("no-such-file.toml", **given)

@@ -4,10 +4,13 @@ import asyncio
 import math
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 from types import ModuleType
+from typing import Any
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -267,6 +270,12 @@ def test_a_users_grade_that_is_none_is_named(returned: Grade) -> None:
     metric = UserMetric("mine:fn", lambda _prediction, _answers: returned)
     with pytest.raises(MetricError, match=r"'mine:fn' returned .* number from 0 to 1"):
         score_of(metric, "x", ("x",))
+
+
+@pytest.mark.parametrize("number", [numpy.float32(0.5), numpy.float64(0.5), Fraction(1, 2)])
+def test_every_kind_of_number_is_a_score(number: Any) -> None:  # noqa: ANN401 - that is the point
+    grade = UserMetric("mine:fn", lambda _prediction, _answers: number).grade("x", Example("Q", ("x",)))
+    assert (grade.score, type(grade.score)) == (0.5, float)
 
 
 def test_what_a_metric_fails_on_is_named() -> None:

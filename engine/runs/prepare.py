@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from metaspo.engine.config.checks import check_config
 from metaspo.engine.config.load import load_config, parse_config, with_overrides
 from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.warn import Warn
 from metaspo.engine.project import file_name, project_folder
 from metaspo.engine.runs.directory import RunDirectory, run_directory
@@ -121,4 +122,7 @@ def _read(config: ConfigLike, overrides: Mapping[str, Any], *, base_dir: Path) -
         return load_config(Path(config), overrides=overrides)
     if isinstance(config, Mapping):
         return parse_config(with_overrides(config, overrides), base_dir=base_dir)
+    if not isinstance(cast(object, config), RunConfig):
+        kind = type(config).__name__
+        raise ConfigError(f"config: give a TOML file's path, a mapping or a RunConfig; this is a {kind}")
     return parse_config(with_overrides(config.model_dump(exclude_unset=True), overrides)) if overrides else config

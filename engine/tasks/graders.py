@@ -8,6 +8,8 @@ async def grade(answer, example, call):
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from inspect import signature
+from math import nan
+from numbers import Real
 from typing import Any, ClassVar, cast
 
 from metaspo.engine.tasks.base import Example, Grade
@@ -54,13 +56,14 @@ def checked_grade(returned: object, *, name: str, prediction: str | None) -> Gra
     """What a function returned, as a grade. Raises `MetricError` where it is neither a number from 0 to 1 nor such a
     `Grade`."""
     grade = returned if isinstance(returned, Grade) else Grade(returned)  # type: ignore[arg-type]
-    score: object = grade.score
-    if not isinstance(score, int | float) or not 0 <= score <= 1 or not isinstance(grade.feedback, str):
+    given: object = grade.score
+    score = float(given) if isinstance(given, Real) else nan
+    if not 0 <= score <= 1 or not isinstance(grade.feedback, str):
         raise MetricError(
             f"metric {name!r} returned {shown(returned)} for the prediction {shown(prediction)}: "
             'it must return a number from 0 to 1, or Grade(number, "what was wrong")'
         )
-    return Grade(float(score), grade.feedback)
+    return Grade(score, grade.feedback)
 
 
 def failed_on(name: str, prediction: str | None, why: object) -> MetricError:

@@ -18,6 +18,7 @@ PLAINLY: Final = {  # pydantic's faults that name types of Python
     "int_parsing_size": "must be a whole number of fewer digits",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
+    "extra_forbidden": "unknown key",
     "callable_type": "must be text in quotes",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",

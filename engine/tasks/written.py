@@ -1,15 +1,17 @@
 """Tasks for configs that are written in Python."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from metaspo.engine.tasks.base import TaskRole
 from metaspo.engine.tasks.errors import TaskError
+from metaspo.engine.tasks.kinds import in_words
 from metaspo.engine.tasks.spec import TaskSpec
 
-Rows = str | Sequence[Mapping[str, Any]] | Mapping[str, Any]
+Rows = str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any]
 
 
 def task(
@@ -42,9 +44,15 @@ def task(
         TaskError: for a key or a value that a task does not take.
     """
     said = {key: value for key, value in locals().items() if value is not None}  # the arguments, by name
+    for split in said.keys() & {"train", "test"}:
+        if isinstance(said[split], Path):
+            said[split] = str(said[split])
+        elif not isinstance(said[split], str | Sequence | Mapping):
+            kind = type(said[split]).__name__
+            raise TaskError(f"{split}: give a file's path or a list of rows; this is a {kind} [task {name!r}]")
     try:
         return TaskSpec.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise TaskError(f"{where or 'task'}: {first['msg'].removeprefix('Value error, ')} [task {name!r}]") from None
+        raise TaskError(f"{where or 'task'}: {in_words(first)} [task {name!r}]") from None
