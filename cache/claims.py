@@ -51,4 +51,4 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     except StopIteration as returned:
         result: T = returned.value
         return result
-    raise RuntimeError("a coroutine suspended that must not")
+    raise RuntimeError("get_many of a store that says `local = True` suspended: it must not, or not say so")

@@ -77,6 +77,8 @@ class Gateway:
         """`tell_of_hits`: whether `on_call` is called for what is found in the store. `many_programs`: requests come
         from programs that know nothing of each other: what the form of one meets says nothing of the next, and what
         only a person can mend is tried again after a minute."""
+        if not isinstance(cast(object, store), Store):
+            raise TypeError(f"store: give a metaspo.cache.Store; this is {store!r:.80}")
         self._lanes = by_name(lanes)
         self._on_event = on_event
         self._many_programs = many_programs

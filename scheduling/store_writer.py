@@ -1,8 +1,9 @@
 """A gateway's dealings with its store: looking answers up, and keeping new ones, those of one moment together."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from inspect import isawaitable
+from typing import TypeVar
 
 from metaspo.backends import Completion
 from metaspo.cache import Entry, Store, StoreError
@@ -11,6 +12,7 @@ from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.lanes.flight import Flight
 from metaspo.scheduling.lanes.single_flight import FlightTable
 
+T = TypeVar("T")
 Landed = list[tuple[Flight, Account]]  # flights that came home, and who paid for them
 
 
@@ -105,7 +107,7 @@ async def completions_in(store: Store, keys: Sequence[str]) -> dict[str, Complet
     reading = store.get_many(keys)
     if not isawaitable(reading):
         raise StoreError(f"The store's get_many must be a coroutine function: {store!r}.")
-    entries = await reading
+    entries = await _of_store("get_many", reading)
     try:
         return {key: entry.completion for key, entry in entries.items()}
     except AttributeError as error:
@@ -117,4 +119,14 @@ async def _put(store: Store, entries: Mapping[str, Entry]) -> Mapping[str, Entry
     keeping = store.put_many(entries)
     if not isawaitable(keeping):
         raise StoreError(f"The store's put_many must be a coroutine function: {store!r}.")
-    return await keeping
+    return await _of_store("put_many", keeping)
+
+
+async def _of_store(method: str, coming: Awaitable[T]) -> T:
+    """What a store's method returns; what one of someone's own raises, as a `StoreError`."""
+    try:
+        return await coming
+    except StoreError:
+        raise
+    except Exception as error:
+        raise StoreError(f"The store's {method} failed: {type(error).__name__}: {error}.") from error

@@ -110,6 +110,56 @@ async def test_nobody_waits_for_ever_for_a_store_whose_put_many_is_no_coroutine_
             await asyncio.wait_for(gateway.complete(ask(1), lane="lane"), 60)
 
 
+class Failing(MemoryStore):
+    """Fails in one of its methods, as the code of somebody's own store does."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.method = method
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        if self.method == "get_many":
+            raise OSError("no disk")
+        return await super().get_many(keys)
+
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
+        if self.method == "put_many":
+            raise OSError("no disk")
+        return await super().put_many(entries)
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("method", ["get_many", "put_many"])
+async def test_what_a_store_of_someone_s_own_raises_is_the_cache_s_failure_with_its_cause(method: str) -> None:
+    async with Gateway([Lane("lane", [Server()])], store=Failing(method)) as gateway:
+        for asking in (gateway.complete(ask(1), lane="lane"), gateway.complete_many([ask(2), ask(3)], lane="lane")):
+            with pytest.raises(StoreError, match=f"^The store's {method} failed: OSError: no disk.$") as failed:
+                await asyncio.wait_for(asking, 60)
+            assert isinstance(failed.value.__cause__, OSError)
+
+
+@pytest.mark.virtual
+async def test_a_store_that_suspends_and_says_that_it_does_not_is_told_what_to_say() -> None:
+    class Slow(MemoryStore):
+        async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+            await asyncio.sleep(1)
+            return {}
+
+    async with Gateway([Lane("lane", [Server()])], store=Slow()) as gateway:
+        with pytest.raises(RuntimeError, match="`local = True` suspended"):
+            await gateway.complete(ask(1), lane="lane")
+
+
+def test_what_is_no_store_is_refused_before_anything_is_asked() -> None:
+    with pytest.raises(TypeError, match=r"store: give a metaspo\.cache\.Store; this is '\.cache'"):
+        Gateway([Lane("lane", [Server()])], store=cast("MemoryStore", ".cache"))
+
+
+def test_a_backend_s_class_is_no_backend() -> None:
+    with pytest.raises(TypeError, match="'lane' is the class Server: make one of it"):
+        Lane("lane", [cast("Backend", Server)])
+
+
 @pytest.mark.parametrize("lacking", ["name", "complete", "probe", "load", "aclose"])
 def test_what_is_no_backend_is_refused_before_anything_is_asked(lacking: str) -> None:
     members = {"name": "mine", "complete": print, "probe": print, "load": print, "aclose": print}

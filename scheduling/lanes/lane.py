@@ -23,6 +23,8 @@ class Lane:
         if not backends:
             raise ValueError(f"the lane {name!r} needs at least one backend")
         for backend in backends:
+            if isinstance(backend, type):
+                raise TypeError(f"a backend of the lane {name!r} is the class {backend.__name__}: make one of it")
             if lacks := [member for member in MEMBERS if not hasattr(backend, member)]:
                 raise TypeError(
                     f"a backend of the lane {name!r} is no metaspo.backends.Backend: {backend!r} has no {lacks[0]}"
