@@ -395,6 +395,33 @@ def test_a_row_that_a_format_of_ones_own_fails_on_is_named(tmp_path: Path) -> No
         _load(tmp_path, "unfit", answer={"kind": "broken_format:Plain", "options": {"fails": True}})
 
 
+def test_a_similarity_may_be_any_kind_of_number(tmp_path: Path) -> None:
+    code = """
+import numpy
+
+
+class Near:
+    def parse(self, text):
+        return text
+
+    def canonical(self, answer):
+        return answer
+
+    def describe(self):
+        return "Answer."
+
+    def similarity(self, prediction, answer):
+        return numpy.float32(0.5) if prediction else numpy.float32("nan")
+"""
+    (tmp_path / "near_format.py").write_text(code, encoding="utf-8")
+    answer_format = _load(tmp_path, "1", answer="near_format:Near").answer_format
+    assert isinstance(answer_format, Plugin)
+    assert (score := answer_format.similarity("a", "b")) == 0.5
+    assert type(score) is float
+    with pytest.raises(FormatError, match="not a number from 0 to 1"):
+        answer_format.similarity("", "b")
+
+
 def test_what_a_format_of_ones_own_does_wrong_is_told(tmp_path: Path) -> None:
     (tmp_path / "broken_format.py").write_text(BROKEN, encoding="utf-8")
     task = _load(tmp_path, "1", answer={"kind": "broken_format:Plain", "options": {"fails": True}})

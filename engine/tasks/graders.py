@@ -8,12 +8,11 @@ async def grade(answer, example, call):
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from inspect import signature
-from math import nan
-from numbers import Real
 from typing import Any, ClassVar, cast
 
 from metaspo.engine.tasks.base import Example, Grade
 from metaspo.engine.tasks.errors import MetricError
+from metaspo.engine.tasks.own_code import as_score
 from metaspo.engine.tasks.programs import CallingCode, is_coroutine_function
 from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.tally import MeanOfGrades
@@ -56,9 +55,8 @@ def checked_grade(returned: object, *, name: str, prediction: str | None) -> Gra
     """What a function returned, as a grade. Raises `MetricError` where it is neither a number from 0 to 1 nor such a
     `Grade`."""
     grade = returned if isinstance(returned, Grade) else Grade(returned)  # type: ignore[arg-type]
-    given: object = grade.score
-    score = float(given) if isinstance(given, Real) else nan
-    if not 0 <= score <= 1 or not isinstance(grade.feedback, str):
+    score = as_score(grade.score)
+    if score is None or not isinstance(grade.feedback, str):
         raise MetricError(
             f"metric {name!r} returned {shown(returned)} for the prediction {shown(prediction)}: "
             'it must return a number from 0 to 1, or Grade(number, "what was wrong")'

@@ -1,7 +1,6 @@
 """An answer format of the user's own, named by import path."""
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +11,7 @@ from metaspo.engine.tasks.base import reading_of, similarity_of
 from metaspo.engine.tasks.errors import FormatError
 from metaspo.engine.tasks.formats.tagged import Kind, field_reader
 from metaspo.engine.tasks.imports import import_object
-from metaspo.engine.tasks.own_code import called
+from metaspo.engine.tasks.own_code import as_score, called
 from metaspo.engine.tasks.shown import shown
 
 T = TypeVar("T")
@@ -54,12 +53,13 @@ class Plugin:
         return self._said("reading", partial(reading_of, self._format))
 
     def similarity(self, prediction: str, answer: str, /) -> float:
-        score = self._called(similarity_of(self._format), prediction, answer)
-        if not isinstance(score, int | float) or not 0 <= score <= 1 or math.isnan(score):
+        returned = self._called(similarity_of(self._format), prediction, answer)
+        score = as_score(returned)
+        if score is None:
             raise FormatError(
-                f"answer.kind = {self.path!r}: similarity returned {shown(score)}, not a number from 0 to 1"
+                f"answer.kind = {self.path!r}: similarity returned {shown(returned)}, not a number from 0 to 1"
             )
-        return float(score)
+        return score
 
     def _said(self, name: str, method: Callable[[], object]) -> str:
         sentence = called(method, failed=lambda why: FormatError(f"answer.kind = {self.path!r}: {name} failed: {why}"))
