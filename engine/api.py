@@ -1,6 +1,6 @@
 """The library's front: optimize, evaluate, explain."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from inspect import iscoroutinefunction
@@ -47,12 +47,14 @@ async def optimize(
         ConfigError, TaskError: for a user's mistake, before anything is spent.
         RunStopped: when the run cannot go on now; everything paid for is kept, and the next call goes on from it.
         StoreError, RunDirectoryError: when the cache or the run directory cannot be used.
+        MetricError, StrategyError, BackendBroken: when code of yours fails; what it raised is the cause.
     """
     _require_kinds(gateway, observer)
     prepared = config if isinstance(config, Prepared) else prepare(config)
     with shown_to(observer) as told:
         tell_notices([prepared], told.warn)
         if gateway is not None:
+            _require_lanes(gateway, prepared.config.models)
             return await run_prepared(prepared, gateway, LaneNames(), observer=told, beside=tracking)
         events = LaneEvents()
         async with open_for([prepared], on_event=events, warn=told.warn, of_run=True) as (opened, names):
@@ -106,6 +108,8 @@ async def evaluate(
         system_prompt: the config's own if left out.
         user_prompts: by task name; a task's first user prompt where left out.
         split: "test" or "train".
+        gateway, observer: as for `optimize`; no lane "optimizer" is needed.
+        progress: is told how far the download of a local model's file is, in bytes.
 
     Raises:
         as `optimize`, and `PromptError` for a prompt that cannot be used.
@@ -162,11 +166,21 @@ def _require_kinds(gateway: object, observer: object) -> None:
         raise TypeError(f"observer: {waits[0]} is called and not awaited: make it a plain `def`")
 
 
+def _require_lanes(gateway: Gateway, roles: Iterable[str]) -> None:
+    """Raises `ConfigError` where a model of the config could not be asked."""
+    if lacks := sorted(set(roles) - set(gateway.lanes)):
+        raise ConfigError(
+            f"gateway: has no lane '{lacks[0]}', of which the config's [{lacks[0]}] is asked; it has: "
+            f"{', '.join(gateway.lanes)}"
+        )
+
+
 @asynccontextmanager
 async def _gateway_or(
     gateway: Gateway | None, prepared: Prepared, progress: Progress | None, warn: Warn
 ) -> AsyncIterator[tuple[Gateway, LaneNames]]:
     if gateway is not None:
+        _require_lanes(gateway, prepared.config.models.keys() - {"optimizer"})
         yield gateway, LaneNames()
         return
     base_only = prepared.config.model_copy(update={"optimizer": None})  # its key need not be there to evaluate

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context, copy_context
+from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Literal, NamedTuple, Self, cast
 
@@ -77,6 +78,9 @@ class Gateway:
         """`tell_of_hits`: whether `on_call` is called for what is found in the store. `many_programs`: requests come
         from programs that know nothing of each other: what the form of one meets says nothing of the next, and what
         only a person can mend is tried again after a minute."""
+        for name, told in (("on_event", on_event), ("on_call", on_call)):
+            if iscoroutinefunction(told):
+                raise TypeError(f"{name} is called and not awaited: make it a plain `def`")
         if not isinstance(cast(object, store), Store):
             raise TypeError(f"store: give a metaspo.cache.Store; this is {store!r:.80}")
         self._lanes = by_name(lanes)
@@ -96,6 +100,11 @@ class Gateway:
 
     def __repr__(self) -> str:
         return f"<Gateway waiting={len(self._flights)} lanes={list(self._lanes.values())}>"
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The names of its lanes."""
+        return tuple(self._lanes)
 
     async def __aenter__(self) -> Self:
         """Raises `RuntimeError` if one of the lanes is open in another gateway, and `StoreError` if one is to share its

@@ -524,3 +524,21 @@ async def test_who_is_no_gateway_or_no_observer_is_told_before_anything_is_read(
 ) -> None:
     with pytest.raises(TypeError, match=f"^{says}"):
         await call("no-such-file.toml", **given)
+
+
+async def test_a_gateway_that_lacks_a_model_s_lane_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def answer(request: Request) -> str:
+        calls.append(request.model)
+        return "yes"
+
+    async with Gateway([Lane("base", [Simulated(answer)])], store=MemoryStore()) as gateway:
+        with pytest.raises(ConfigError, match=r"gateway: has no lane 'optimizer', .*it has: base"):
+            await optimize(mapping(tmp_path), gateway=gateway)
+        assert not calls
+        await evaluate(mapping(tmp_path), gateway=gateway)
+    assert calls
+    async with Gateway([Lane("mine", [Simulated(answer)])], store=MemoryStore()) as gateway:
+        with pytest.raises(ConfigError, match=r"gateway: has no lane 'base'"):
+            await evaluate(mapping(tmp_path), gateway=gateway)

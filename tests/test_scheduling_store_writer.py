@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from scheduling_world import Server, answer, ask
@@ -153,6 +153,17 @@ async def test_a_store_that_suspends_and_says_that_it_does_not_is_told_what_to_s
 def test_what_is_no_store_is_refused_before_anything_is_asked() -> None:
     with pytest.raises(TypeError, match=r"store: give a metaspo\.cache\.Store; this is '\.cache'"):
         Gateway([Lane("lane", [Server()])], store=cast("MemoryStore", ".cache"))
+
+
+async def too_late(_told: object) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("name", ["on_event", "on_call"])
+def test_a_listener_that_would_have_to_be_awaited_is_refused(name: str) -> None:
+    listener: dict[str, Any] = {name: too_late}
+    with pytest.raises(TypeError, match=f"{name} is called and not awaited"):
+        Gateway([Lane("lane", [Server()])], store=MemoryStore(), **listener)
 
 
 def test_a_backend_s_class_is_no_backend() -> None:
