@@ -585,8 +585,9 @@ def test_a_mistake_in_a_store_leaves_nobody_waiting(tmp_path: Path) -> None:
             asked = asyncio.create_task(one.complete(ask(1), lane="lane"))
             await asyncio.sleep(0.1)
             async with process(Failing(tmp_path / "cache"), server) as other:
-                with pytest.raises(LookupError, match="a mistake"):
+                with pytest.raises(StoreError, match="a mistake") as failed:
                     await other.complete(ask(1), lane="lane")
+                assert isinstance(failed.value.__cause__, LookupError)
             await asked
 
     run_virtual(main())
