@@ -13,8 +13,7 @@ from metaspo.cache import MARK, Key, KeyedRequests, MemoryStore, request_key
 from metaspo.engine.config.models import Model
 from metaspo.engine.evaluation.asking import Base, Questions
 from metaspo.engine.prompts import PromptPair, Roles, render
-from metaspo.engine.strategies.worked_examples import without_own
-from metaspo.engine.strategies.worked_examples import WorkedExample, join_user
+from metaspo.engine.strategies.worked_examples import WorkedExample, join_user, without_own
 from metaspo.engine.tasks import Example
 from metaspo.scheduling import Gateway, GivenUp, Lane, LaneSettings
 
