@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from metaspo.engine.errors import UnknownStrategy
 from metaspo.engine.strategies.base import Ask, Level, OuterStrategy, Strategy
-from metaspo.engine.strategies.own import own
 from metaspo.engine.strategies.proposers import (
     AllAtOnce,
     OneByOne,
@@ -107,6 +106,8 @@ def _make(name: str, built_in: Mapping[str, str], options: Mapping[str, Any], *,
     if name in built_in:
         return _with_options(name, resolve_name(f"metaspo.engine.strategies.{built_in[name]}"), options)
     for point in entry_points(group=GROUPS[level], name=name):
+        from metaspo.engine.strategies.own import own  # and all that may go wrong in a run
+
         try:
             return own(name, _with_options(name, point.load(), options))
         except UnknownStrategy:
