@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_server import BAD_KEY, GONE, UNKNOWN_MODEL, ChatServer, Refusal
+from chat_server import BAD_KEY, GONE, TOO_LONG, UNKNOWN_MODEL, ChatServer, Refusal
 from command_line import here, write_project
 from world import World
 
@@ -19,6 +19,8 @@ from metaspo.engine.check.servers import COUNTING, HEEDED
 from metaspo.engine.check.tasks import TaskCheck, context_advice
 from metaspo.engine.evaluation.scorecard import Outcome, Status
 from metaspo.engine.tasks.base import Example
+
+QUESTION = re.compile(r"number \d+")
 
 PRICES = "prices = {input = 0, output = 0}"
 WORLD = World(3)
@@ -205,6 +207,19 @@ def test_a_system_prompt_that_does_not_arrive_is_told(tmp_path: Path, monkeypatc
         merged = here("check", "run.toml", "--json", "--set", "roles=merged").data
     assert 'set roles = "merged"' in line
     assert merged["servers"][0]["heeds_system"] is None
+
+
+def test_a_task_without_an_answer_is_a_fault_though_its_endpoint_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(answer) as server:
+        write_project(tmp_path, server.url, lane=PRICES)
+        server.refuse = lambda request, _: TOO_LONG if QUESTION.search(request.messages[-1].content) else None
+        ended = here("check", "run.toml")
+    assert ended.code == 3
+    assert len(ended.errors) == 3
+    assert all("no answer: " in error and "maximum context length" in error for error in ended.errors), ended.errors
 
 
 def test_a_program_that_raises_is_a_fault_and_no_prompts(project: Path) -> None:

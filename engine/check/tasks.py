@@ -21,7 +21,7 @@ class TaskCheck:
         messages: as they are sent; of a task with a program, as they would be without.
         prompt_tokens, completion_tokens: of the answer, 0 where they are not known.
         longest: characters of the longest prompt of both splits, prompt pair included.
-        fault: what is wrong with the program that answers, in a sentence; "" if nothing.
+        fault: why there is no answer, or no grade, in a sentence; "" if there is.
         advice: what the config should say.
     """
 
@@ -47,6 +47,7 @@ async def check_task(task: Task, base: Base, config: RunConfig) -> TaskCheck:
     answer: Answered = recalled[0] if recalled else (await asking.ask([0], ()))[0]
     outcome = (await outcomes_of(base, task, [example], {0: answer}, priority=()))[0]
     usage = answer.usage if isinstance(answer, Completion) else None
+    fault = outcome.feedback if outcome.broken else read_as(outcome) if outcome.status is Status.FAILED else ""
     messages = render(pair, example, roles=config.roles)
     prompt_characters = sum(len(message.content) for message in messages) - len(example.question)
     return TaskCheck(
@@ -60,7 +61,7 @@ async def check_task(task: Task, base: Base, config: RunConfig) -> TaskCheck:
         prompt_tokens=usage.prompt_tokens if usage else 0,
         completion_tokens=usage.completion_tokens if usage else 0,
         longest=prompt_characters + max(len(each.question) for each in (*task.train, *task.test)),
-        fault=f"task {task.name}: {outcome.feedback} ({example.where})" if outcome.broken else "",
+        fault=f"task {task.name}: {fault} ({example.where})" if fault else "",
         advice=_advice(task, answer, outcome, config),
     )
 
@@ -68,7 +69,7 @@ async def check_task(task: Task, base: Base, config: RunConfig) -> TaskCheck:
 def _advice(task: Task, answer: Answered, outcome: Outcome, config: RunConfig) -> tuple[str, ...]:
     limit, key = task.max_tokens or config.base.max_tokens, "max_tokens" if task.max_tokens else "base.max_tokens"
     if outcome.status is Status.FAILED:
-        return (f"task {task.name}: {read_as(outcome)}",)
+        return ()
     if isinstance(answer, Completion) and answer.only_thought:
         return (
             f"task {task.name}: {key} = {limit:,} is used up by thinking before the answer begins: raise it, "
