@@ -306,7 +306,7 @@ def test_a_finished_run_started_again_makes_no_call(
     assert len(runs.answered) == calls
 
 
-@pytest.mark.parametrize("worlds", [range(4), pytest.param(range(4, 12), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("worlds", [range(6), pytest.param(range(6, 12), marks=pytest.mark.slow)], ids=str)
 def test_each_of_several_kept_system_prompts_is_what_its_candidates_must_beat(worlds: range) -> None:
     sizes = {"iterations": 3, "inner": {"candidates": 1}, "redraws": 0}
     outer = {"candidates": 4, "keep": 3, "under": "first", "gate": 2}

@@ -24,7 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "sprig": {"steps": 2, "beam": 2, "questions": 3, "add_candidates": 2, "paraphrases": 2, "max_candidates": 5},
     "textgrad": {"epochs": 1, "steps": 2},
 }
-TASKS = (make_task("a", train=5), make_task("b", train=4), make_task("unseen", role="target", test=2))
+TASKS = (make_task("a", train=7), make_task("b", train=5), make_task("unseen", role="target"))
 BOTH = sorted(name for name in SEARCHES if name != "sprig")
 
 

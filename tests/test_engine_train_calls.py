@@ -38,7 +38,7 @@ class Tireless(Prolific):
 
 
 ALONE = {"inner": {"outer": {"candidates": 0}}, "outer": {"inner": {"candidates": 0}}}
-CAP = 80
+CAP = 110
 
 
 def config_of(name: str, loop: str, cap: int = CAP, **changes: Any) -> RunConfig:  # noqa: ANN401 - a config's tables

@@ -24,7 +24,7 @@ from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.tasks import TaskError, TaskSpec, load_task
 
-TASKS = (make_task("a", train=4, test=1), make_task("b", train=3, test=1))
+TASKS = (make_task("a", train=7, test=1), make_task("b", train=5, test=1))
 OUTER = [name for name, loop in CASES if loop == "outer"]
 letters = st.text("abcXYZ", min_size=1, max_size=5)
 
