@@ -1,5 +1,6 @@
 """Strategies: MetaSPO's own shows what it should; an installed package's plugs into either loop by its name."""
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,8 +28,10 @@ from metaspo.engine.strategies import (
     outer_strategy,
 )
 from metaspo.engine.strategies.metaspo import FailureAnalysisInner, FailureAnalysisOuter
+from metaspo.engine.strategies.own import OwnStrategy
 from metaspo.engine.strategies.passes import InPasses
 from metaspo.engine.tasks import Example, Failure
+from metaspo.scheduling import RunStopped
 
 T = TypeVar("T")
 
@@ -97,6 +100,19 @@ class Leaving(Outer):
         raise asyncio.CancelledError
 
 
+class Grouped(Outer):
+    async def propose(self, context):
+        import asyncio
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Broken().propose(context))
+
+
+class Helped(Outer):
+    def search(self):
+        return "BE BRIEF"
+
+
 class Nameless:
     calls_optimizer = 0
 
@@ -146,6 +162,8 @@ nothing = shouting_strategies:Nothing
 hasty = shouting_strategies:Hasty
 broken = shouting_strategies:Broken
 leaving = shouting_strategies:Leaving
+grouped = shouting_strategies:Grouped
+helped = shouting_strategies:Helped
 nameless = shouting_strategies:Nameless
 uncounted = shouting_strategies:Uncounted
 finicky = shouting_strategies:Finicky
@@ -413,6 +431,7 @@ async def test_a_prompt_that_cannot_be_used_is_never_scored_whoever_proposed_it(
         ("nothing", "Nothing) proposed a NoneType, and must propose a text"),
         ("hasty", "Hasty) failed: TypeError: `propose` must be `async def`, and gave a str at once"),
         ("broken", "Broken) failed: KeyError: 'oh'"),
+        ("grouped", "Grouped) failed: KeyError: 'oh'"),
         ("leaving", "Leaving) raised a CancelledError, and nobody had cancelled it"),
         ("losing", "Losing) found 'BE CAREFUL', and must return a list of texts"),
     ],
@@ -423,6 +442,32 @@ async def test_what_an_installed_strategy_does_wrong_is_told_as_its_mistake(name
     assert ENDS_ONE_RUN[ENDS_ONE_RUN.index(StrategyError)] in MISTAKES, "other runs go on, and no traceback is shown"
     if name == "broken":
         assert isinstance(failed.value.__cause__, KeyError)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_strategy_that_proposes_may_have_a_method_of_any_name() -> None:
+    assert "capitals" in outer_strategy("helped").describe()
+
+
+@pytest.mark.parametrize("met", [NoProposal("nothing failed"), RunStopped("the budget is used up")])
+async def test_what_an_installed_strategy_meets_in_tasks_of_its_own_is_no_mistake_of_it(met: Exception) -> None:
+    class Grouped:
+        name, calls_optimizer = "grouped", 2
+
+        def describe(self) -> str:
+            return "asks twice at once"
+
+        async def propose(self, _context: None, /) -> str:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._asked())
+            return "BE BRIEF"
+
+        async def _asked(self) -> None:
+            raise met
+
+    with pytest.raises(type(met)) as raised:
+        await OwnStrategy(Grouped()).propose(None)
+    assert raised.value is met
 
 
 @pytest.mark.usefixtures("installed")

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from metaspo.backends import BackendError
 from metaspo.cache import StoreError
 from metaspo.engine.errors import ConfigError, PromptError, StrategyError, UnknownStrategy
+from metaspo.engine.gather import first_leaf
 from metaspo.engine.strategies.base import Level, Malformed, NoProposal, Strategy
 from metaspo.engine.strategies.search import CallBound, RoundSize, Search, SearchContext
 from metaspo.engine.tasks import MetricError, TaskError
@@ -92,7 +93,7 @@ class OwnSearch:
 
 def own(name: str, strategy: Any) -> "OwnStrategy[Any] | OwnSearch":  # noqa: ANN401 - another package's
     """A strategy as a loop takes it. Raises `UnknownStrategy` for what is none."""
-    of_search = hasattr(strategy, "search")
+    of_search = isinstance(strategy, Search) if hasattr(strategy, "propose") else hasattr(strategy, "search")
     members = ("levels", "work", "search") if of_search else ("calls_optimizer", "propose")
     if lacks := [member for member in ("name", "describe", *members) if not hasattr(strategy, member)]:
         raise UnknownStrategy(f"'{name}' ({_kind(strategy)}) is no strategy: it has no {lacks[0]}")
@@ -109,6 +110,11 @@ async def _brought(strategy: object, method: Callable[[C], Any], context: C) -> 
         return await given
     except NOT_ITS_OWN:
         raise
+    except BaseExceptionGroup as group:  # of its own tasks, in which it asked and scored side by side
+        error = first_leaf(group)
+        if isinstance(error, NOT_ITS_OWN) or not isinstance(error, (Exception, SystemExit)):
+            raise error from None
+        raise _broken(strategy, f"failed: {type(error).__name__}: {error}") from group
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
