@@ -255,6 +255,13 @@ def test_the_string_of_several_lines_that_was_not_closed_is_told_with_its_line(
     assert told in str(caught.value), caught.value
 
 
+@pytest.mark.parametrize("closed", ['"""\\""""""', r"""'''C:\prompts\'''""", '"""x"""""'])
+def test_a_string_that_ends_is_not_told_as_one_that_does_not(tmp_path: Path, closed: str) -> None:
+    """A backslash escapes nothing between single quotes; and what is wrong here is elsewhere."""
+    with pytest.raises(ConfigError, match=r"line 2, column 8\)$"):
+        load_config(config_file(tmp_path, f"name = {closed}\nseed = x\n"))
+
+
 def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file; `metaspo init DIR`"):
         load_config(tmp_path / "none.toml")
