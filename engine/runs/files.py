@@ -13,7 +13,6 @@ from metaspo.backends.paths import why_unreadable
 from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.runs.going_on import going_on
 from metaspo.engine.runs.records import read_as
 
 Data = dict[str, Any]
@@ -134,6 +133,8 @@ def read_result(run: RunDirectory) -> Data:
 def _how_to_finish(run: RunDirectory) -> str:
     if run.in_use:
         return "it is under way: wait for its end"
+    from metaspo.engine.runs.going_on import going_on  # with a journal's events, which nobody needs who finds a result
+
     command, hindered = going_on(run)
     return hindered or (f"this finishes it: {command}" if command else "start it again to finish it")
 
