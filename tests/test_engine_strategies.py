@@ -145,6 +145,24 @@ class Seeking:
 
 class Losing(Seeking):
     found = "BE CAREFUL"
+
+
+class Boundless(Seeking):
+    def work(self, size):
+        pass
+
+
+class Speechless(Seeking):
+    def describe(self):
+        raise KeyError("oh")
+
+
+class Nowhere(Seeking):
+    levels = None
+
+
+class Owing(Outer):
+    calls_optimizer = -1
 """
 POINTS = """
 [metaspo.inner_strategies]
@@ -169,6 +187,10 @@ uncounted = shouting_strategies:Uncounted
 finicky = shouting_strategies:Finicky
 seeking = shouting_strategies:Seeking
 losing = shouting_strategies:Losing
+boundless = shouting_strategies:Boundless
+speechless = shouting_strategies:Speechless
+nowhere = shouting_strategies:Nowhere
+owing = shouting_strategies:Owing
 """
 
 
@@ -433,6 +455,8 @@ async def test_a_prompt_that_cannot_be_used_is_never_scored_whoever_proposed_it(
         ("broken", "Broken) failed: KeyError: 'oh'"),
         ("grouped", "Grouped) failed: KeyError: 'oh'"),
         ("leaving", "Leaving) raised a CancelledError, and nobody had cancelled it"),
+        ("boundless", "Boundless) gave a NoneType by `work`, not a CallBound"),
+        ("speechless", "Speechless) failed: KeyError: 'oh'"),
         ("losing", "Losing) found 'BE CAREFUL', and must return a list of texts"),
     ],
 )
@@ -481,7 +505,9 @@ async def test_an_installed_search_is_a_search() -> None:
     ("name", "says"),
     [
         ("nameless", r"'nameless' \(shouting_strategies:Nameless\) is no strategy: it has no name"),
-        ("uncounted", "calls_optimizer must be a whole number"),
+        ("uncounted", "calls_optimizer must be a whole number from 0 on"),
+        ("owing", "calls_optimizer must be a whole number from 0 on"),
+        ("nowhere", "levels must be a set of 'user' and 'system'"),
         ("finicky", "cannot be loaded: TypeError: .*missing 1 required positional argument: 'needed'"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,7 @@ from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.scheduling import RunStopped
 
 C = TypeVar("C")
+T = TypeVar("T")
 
 NOT_ITS_OWN = (
     BackendError,
@@ -49,7 +50,7 @@ class OwnStrategy(Generic[C]):
 
     def describe(self) -> str:
         """As the strategy says."""
-        return self.strategy.describe()
+        return _given(self.strategy, str, self.strategy.describe)
 
     async def propose(self, context: C, /) -> str:
         """What the strategy proposes. Raises `NoProposal`, and `StrategyError`."""
@@ -77,11 +78,11 @@ class OwnSearch:
 
     def describe(self) -> str:
         """As the search says."""
-        return self.strategy.describe()
+        return _given(self.strategy, str, self.strategy.describe)
 
     def work(self, size: RoundSize, /) -> CallBound:
         """As the search says."""
-        return self.strategy.work(size)
+        return _given(self.strategy, CallBound, self.strategy.work, size)
 
     async def search(self, context: SearchContext, /) -> Sequence[str]:
         """What the search finds. Raises `NoProposal`, and `StrategyError`."""
@@ -97,9 +98,23 @@ def own(name: str, strategy: Any) -> "OwnStrategy[Any] | OwnSearch":  # noqa: AN
     members = ("levels", "work", "search") if of_search else ("calls_optimizer", "propose")
     if lacks := [member for member in ("name", "describe", *members) if not hasattr(strategy, member)]:
         raise UnknownStrategy(f"'{name}' ({_kind(strategy)}) is no strategy: it has no {lacks[0]}")
-    if not of_search and not isinstance(strategy.calls_optimizer, int):
-        raise UnknownStrategy(f"'{name}' ({_kind(strategy)}): calls_optimizer must be a whole number")
+    if not of_search and not (isinstance(strategy.calls_optimizer, int) and strategy.calls_optimizer >= 0):
+        raise UnknownStrategy(f"'{name}' ({_kind(strategy)}): calls_optimizer must be a whole number from 0 on")
+    if of_search and not isinstance(strategy.levels, Collection):
+        raise UnknownStrategy(f"'{name}' ({_kind(strategy)}): levels must be a set of 'user' and 'system'")
     return OwnSearch(strategy) if of_search else OwnStrategy(strategy)
+
+
+def _given(strategy: object, kind: type[T], method: Callable[..., object], *args: object) -> T:
+    try:
+        given = method(*args)
+    except (Exception, SystemExit) as error:
+        raise _broken(strategy, f"failed: {type(error).__name__}: {error}") from error
+    if not isinstance(given, kind):
+        raise _broken(
+            strategy, f"gave a {type(given).__name__} by `{method.__name__}`, and must give a {kind.__name__}"
+        )
+    return given
 
 
 async def _brought(strategy: object, method: Callable[[C], Any], context: C) -> object:
