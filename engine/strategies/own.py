@@ -111,9 +111,7 @@ def _given(strategy: object, kind: type[T], method: Callable[..., object], *args
     except (Exception, SystemExit) as error:
         raise _broken(strategy, f"failed: {type(error).__name__}: {error}") from error
     if not isinstance(given, kind):
-        raise _broken(
-            strategy, f"gave a {type(given).__name__} by `{method.__name__}`, and must give a {kind.__name__}"
-        )
+        raise _broken(strategy, f"gave a {type(given).__name__} by `{method.__name__}`, not a {kind.__name__}")
     return given
 
 
