@@ -1,6 +1,7 @@
 """What a user sets for one lane."""
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 from metaspo.backends import Usage
@@ -15,7 +16,7 @@ def require_numbers(settings: object, *names: str, least: float) -> None:
     """Raises `ValueError` where one of these settings is no number, or below `least`; None is for what is not set."""
     for name in names:
         value: object = getattr(settings, name)
-        if value is not None and not (isinstance(value, int | float) and value >= least):
+        if value is not None and not (isinstance(value, Real) and float(value) >= least):
             raise ValueError(f"{type(settings).__name__}({name}={value!r}): give a number from {least} on")
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from numpy import float32, int64
 
 from metaspo import Budget, LaneSettings, Prices
 
@@ -26,6 +27,11 @@ from metaspo import Budget, LaneSettings, Prices
 def test_a_lane_under_which_every_request_would_wait_for_ever_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=rf"LaneSettings\({next(iter(wrong))}="):
         LaneSettings(**wrong)
+
+
+def test_a_number_of_any_kind_is_one() -> None:
+    numbers: dict[str, Any] = {"concurrency": int64(4), "attempts": int64(2), "time_limit": float32(30)}
+    assert LaneSettings(**numbers) == LaneSettings(concurrency=4, attempts=2, time_limit=30)
 
 
 @pytest.mark.parametrize("cap", ["calls", "tokens", "dollars"])
