@@ -23,9 +23,7 @@ class TimeLeft:
 
     planned: int = 0
     settled: int = 0
-    _optimizer: int = (
-        0  # calls of the optimizer model that are planned and not settled: more of these are nobody else's
-    )
+    _optimizer: int = 0  # the optimizer model's calls that are planned and not settled: further ones are in no plan
     _times: list[float] = field(default_factory=list)
     _counts: list[int] = field(default_factory=list)
 
