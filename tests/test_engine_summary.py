@@ -67,6 +67,7 @@ async def test_files_say_their_version_and_hold_what_they_always_held(tmp_path: 
         "last_reason",
         "last_unfit",
         "made",
+        "refused",
         "sentence",
         "unfit",
         "unusable",

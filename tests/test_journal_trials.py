@@ -92,7 +92,7 @@ def test_what_was_adopted_is_counted() -> None:
     [
         ([], "none was tried."),
         ([Proposal(address=at(1), none="first"), Proposal(address=at(2), none="second")], "none was tried: first."),
-        ([Proposal(address=at(1), none="no", unusable=True)], "none of the 1 that were proposed could be used."),
+        ([Proposal(address=at(1), none="no", unusable=True)], "none that could be used was proposed: no."),
     ],
 )
 def test_why_none_was_tried(events: list[Event], why: str) -> None:
