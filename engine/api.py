@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from inspect import iscoroutinefunction
 from typing import Literal
 
 import anyio
@@ -31,6 +30,7 @@ from metaspo.engine.suggest import nearest, there_is_no
 from metaspo.engine.tasks import Task
 from metaspo.engine.track.tracking import tracking
 from metaspo.scheduling import Gateway
+from metaspo.scheduling.settings import require_plain
 
 
 async def optimize(
@@ -162,8 +162,8 @@ def _require_kinds(gateway: object, observer: object) -> None:
     for name, given, kind in (("gateway", gateway, Gateway), ("observer", observer, Observer)):
         if not isinstance(given, kind | None):
             raise TypeError(f"{name}: give a metaspo.{kind.__name__}; this is {given!r:.80}")
-    if waits := [name for name in vars(Observer) if iscoroutinefunction(getattr(observer, name, None))]:
-        raise TypeError(f"observer: {waits[0]} is called and not awaited: make it a plain `def`")
+    for name in vars(Observer):
+        require_plain(f"observer: {name}", getattr(observer, name, None))
 
 
 def _require_lanes(gateway: Gateway, roles: Iterable[str]) -> None:

@@ -62,12 +62,13 @@ def check_user_prompt(prompt: str, form: PromptForm | None = None) -> str:
 
     Raises `PromptError` unless it holds the placeholder exactly once, or is of the form, where there is one.
     """
+    _require_encodable(prompt)
     if form is not None:
         try:
-            return form.checked(_encodable(prompt))
+            return form.checked(prompt)
         except ValueError as error:
             raise PromptError(str(error)) from None
-    prompt = single_braces(_encodable(prompt))
+    prompt = single_braces(prompt)
     count = prompt.count(PLACEHOLDER)
     if count != 1:
         raise PromptError(f"a user prompt must hold {PLACEHOLDER} exactly once, this one holds it {count} times")
@@ -76,19 +77,19 @@ def check_user_prompt(prompt: str, form: PromptForm | None = None) -> str:
 
 def check_system_prompt(prompt: str) -> str:
     """Return the prompt. Raises `PromptError` if it is empty or holds the question placeholder."""
-    if not _encodable(prompt).strip():
+    _require_encodable(prompt)
+    if not prompt.strip():
         raise PromptError("a system prompt must not be empty")
     if PLACEHOLDER in single_braces(prompt):
         raise PromptError(f"a system prompt is the same for every question, so it must not hold {PLACEHOLDER}")
     return prompt
 
 
-def _encodable(prompt: str) -> str:
+def _require_encodable(prompt: str) -> None:
     try:
         prompt.encode()
     except UnicodeEncodeError:
         raise PromptError("a prompt must not hold half of a surrogate pair, which is no text") from None
-    return prompt
 
 
 def render(pair: PromptPair, asked: str | Example, *, roles: Roles = "separate") -> tuple[Message, ...]:

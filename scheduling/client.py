@@ -29,9 +29,9 @@ from metaspo.scheduling.client_end import close_at_exit, close_dropped, end_left
 from metaspo.scheduling.draws import DrawCounter
 from metaspo.scheduling.events import Event
 from metaspo.scheduling.failures import CallFailed, call_failed
-from metaspo.scheduling.gateway import Gateway, by_name
+from metaspo.scheduling.gateway import Gateway
 from metaspo.scheduling.lanes.call_record import OnCall
-from metaspo.scheduling.lanes.lane import Lane
+from metaspo.scheduling.lanes.lane import Lane, by_name
 from metaspo.scheduling.loop_thread import CLOSED, LoopThread, result_of, wait_for
 from metaspo.scheduling.open_files import make_room
 from metaspo.scheduling.queue import Priority

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context, copy_context
-from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Literal, NamedTuple, Self, cast
 
@@ -21,11 +20,12 @@ from metaspo.scheduling.claiming import Claimer
 from metaspo.scheduling.events import Event
 from metaspo.scheduling.lanes.call_record import CallReports, OnCall
 from metaspo.scheduling.lanes.flight import Flight, Waiter
-from metaspo.scheduling.lanes.lane import Lane
+from metaspo.scheduling.lanes.lane import Lane, by_name
 from metaspo.scheduling.lanes.lane_state import LaneState
 from metaspo.scheduling.lanes.open_lane import OpenLane
 from metaspo.scheduling.lanes.single_flight import BatchWaiter, FlightTable, OnAnswer, SingleWaiter
 from metaspo.scheduling.queue import Priority
+from metaspo.scheduling.settings import require_plain
 from metaspo.scheduling.sharer import Sharer
 from metaspo.scheduling.statistics import GatewayStatistics
 from metaspo.scheduling.store_writer import StoreWriter
@@ -79,8 +79,7 @@ class Gateway:
         from programs that know nothing of each other: what the form of one meets says nothing of the next, and what
         only a person can mend is tried again after a minute."""
         for name, told in (("on_event", on_event), ("on_call", on_call)):
-            if iscoroutinefunction(told):
-                raise TypeError(f"{name} is called and not awaited: make it a plain `def`")
+            require_plain(name, told)
         if not isinstance(cast(object, store), Store):
             raise TypeError(f"store: give a metaspo.cache.Store; this is {store!r:.80}")
         self._lanes = by_name(lanes)
@@ -386,16 +385,6 @@ class Gateway:
                 "the gateway was opened in another event loop, and its answers come in there: open one in this one, "
                 "or run everything in one"
             )
-
-
-def by_name(lanes: Iterable[Lane]) -> dict[str, Lane]:
-    """Raises `ValueError` for two of one name."""
-    named: dict[str, Lane] = {}
-    for lane in lanes:
-        if lane.name in named:
-            raise ValueError(f"two lanes are named {lane.name!r}")
-        named[lane.name] = lane
-    return named
 
 
 def _count_joined(account: Account, lane: str, key: str) -> bool:

@@ -1,6 +1,7 @@
-"""What a user sets for one lane."""
+"""What a user sets for one lane, and what can be no setting."""
 
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from numbers import Real
 from typing import Literal
 
@@ -18,6 +19,12 @@ def require_numbers(settings: object, *names: str, least: float) -> None:
         value: object = getattr(settings, name)
         if value is not None and not (isinstance(value, Real) and float(value) >= least):
             raise ValueError(f"{type(settings).__name__}({name}={value!r}): give a number from {least} on")
+
+
+def require_plain(name: str, told: object) -> None:
+    """Raises `TypeError` where what is called when something happens would have to be awaited."""
+    if iscoroutinefunction(told):
+        raise TypeError(f"{name} is called and not awaited: make it a plain `def`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

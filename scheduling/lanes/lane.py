@@ -1,6 +1,6 @@
 """What a user says of one model: where it is served, how hard it may be driven, what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from metaspo.backends import Backend
 from metaspo.scheduling.errors import RunStopped
@@ -49,3 +49,13 @@ class Lane:
                 f"The lane {self.name!r} is open in another gateway: close that one first, or make a second Lane over"
                 " backends of its own."
             )
+
+
+def by_name(lanes: Iterable[Lane]) -> dict[str, Lane]:
+    """Raises `ValueError` for two of one name."""
+    named: dict[str, Lane] = {}
+    for lane in lanes:
+        if lane.name in named:
+            raise ValueError(f"two lanes are named {lane.name!r}")
+        named[lane.name] = lane
+    return named
