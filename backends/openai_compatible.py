@@ -50,7 +50,7 @@ class OpenAICompatible:
         endpoint = HttpEndpoint(url=base_url, api_key=api_key or "") if isinstance(base_url, str) else base_url
         self._url = parse_base_url(endpoint.url)
         self._chat_url, self._other_chat_url = self._url.chat, self._url.other_chat
-        self._name = name or self._url.label
+        self._name = name or (f"{self._url.label} ({endpoint.model})" if endpoint.model else self._url.label)
         self._secrets = endpoint.secrets
         self._limit_parameter = limit_parameter
         self._time_limit = endpoint.time_limit
@@ -63,8 +63,13 @@ class OpenAICompatible:
 
     @property
     def name(self) -> str:
-        """Host and port, or the name given."""
+        """Host and port, with its own name for the model if it has one; or the name given."""
         return self._name
+
+    @property
+    def own_model(self) -> str:
+        """What it is asked for in place of the model that a request names; "" for that one."""
+        return self._endpoint.model
 
     @property
     def base_url(self) -> str:
@@ -78,23 +83,26 @@ class OpenAICompatible:
         room = _MAX_ROOM if limit is None else _MIN_ROOM + _ROOM_PER_TOKEN * limit
         url, prompts = self._chat_url, request.messages
         if not request.path:
-            body = encoded(self._body(request))
+            body = self._body(request)
         else:
             url, prompts = path_beside(url, request.path), (Message("user", request.sampling.extra),)
-            body, read = encoded(raw_body(request)), read_raw_reply
-        call = Call(self._name, request.model, url, self._secrets, prompts)
+            body, read = raw_body(request), read_raw_reply
+        if model := self._endpoint.model:
+            body["model"] = model
+        sent = encoded(body)
+        call = Call(self._name, model or request.model, url, self._secrets, prompts)
         http, clock = self._http, asyncio.get_running_loop().time  # first, for the first call imports aiohttp
         started = clock()
         self._in_flight += 1
         try:
-            response = await http.send(call.url, body, call=call, time_limit=time_limit, max_bytes=room)
+            response = await http.send(call.url, sent, call=call, time_limit=time_limit, max_bytes=room)
             if response.status in _NOT_THERE:
                 chat = self._other_chat_url or self._chat_url
                 url = path_beside(chat, request.path) if request.path else chat
                 if url != call.url:
                     left = time_limit - (clock() - started)
                     other_call = call._replace(url=url)
-                    retried = await http.send(url, body, call=other_call, time_limit=left, max_bytes=room)
+                    retried = await http.send(url, sent, call=other_call, time_limit=left, max_bytes=room)
                     if retried.status not in _NOT_THERE:
                         response, call, self._chat_url, self._other_chat_url = retried, other_call, chat, ""
         finally:

@@ -311,7 +311,7 @@ class Session:
             Wire(server, self._process) if starts is None else StartedWire(server, self._process, seconds=starts)
             for server in servers
         ]
-        return Lane(name, wires, lane_settings(getattr(self._simulation.plan.configs[0], name)))
+        return self._simulation.plan.lane(name, wires)
 
     def _interrupt(self, interruption: Interruption, task: "asyncio.Task[Ending]") -> None:
         if task.done():

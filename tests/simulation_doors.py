@@ -285,7 +285,7 @@ class Session:
                 for server in self._story.servers
                 if server.lane == name
             ]
-            lanes.append(Lane(name, wires, lane_settings(getattr(plan.configs[0], name))))
+            lanes.append(plan.lane(name, wires))
         return lanes
 
     def _hear(self, event: Event) -> None:

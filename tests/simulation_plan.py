@@ -15,13 +15,16 @@ from typing import Any, Literal
 from simulation_dialects import Dialect
 from world import DOUBT, JUDGE, SKILLS, doubted, judged, make_config, make_task, with_more, with_prompts
 
+from metaspo.backends import Backend
 from metaspo.bench.servers.simulated_openai import OpenAIModel
 from metaspo.bench.servers.simulated_vllm import VLLMModel
 from metaspo.engine import RunConfig
 from metaspo.engine.config.model_table import ModelTable
+from metaspo.engine.config.models import lane_settings
 from metaspo.engine.config.schema import OuterTable
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.metrics import build_metric
+from metaspo.scheduling import Lane
 
 LaneName = Literal["base", "optimizer"]
 Kind = Literal[
@@ -137,6 +140,7 @@ class Plan:
         disk: the real store on disk, else one in memory that forgets what was not written yet.
         store_seconds: until an answer is on disk.
         judged: on whose lane a judge is, which grades the answers of some tasks; None for none.
+        stands_by: whether the last of several replicas is asked only what the others do not take.
         starts: seconds that the base model's servers take to start; None where they are there already.
     """
 
@@ -156,10 +160,16 @@ class Plan:
     interruptions: tuple[Interruption, ...]
     guests: tuple[Guest, ...]
     judged: LaneName | None
+    stands_by: bool
     starts: float | None
 
     def _examples(self) -> list[Example]:
         return [example for task in self.tasks for example in (*task.train, *task.test)]
+
+    def lane(self, name: str, servers: Sequence[Backend]) -> Lane:
+        """A lane over its servers."""
+        first = len(servers) - (self.stands_by and name == "base")
+        return Lane(name, servers[:first], lane_settings(getattr(self.configs[0], name)), standby=servers[first:])
 
     @property
     def others_answer(self) -> bool:
@@ -201,6 +211,7 @@ class Plan:
             "a batch above the window": any(len(guest.numbers) == LONG_BATCH for guest in self.guests),
             "judges": self.judged,
             "graders": any(task.metric.name == DOUBT for task in self.tasks),
+            "a replica stands by": self.stands_by,
             "servers to be started": self.starts is not None,
             "a limit per day": first.optimizer is not None and first.optimizer.requests_per_day is not None,
         }
@@ -245,6 +256,7 @@ def draw_plan(seed: int) -> Plan:
         interruptions=tuple(_interruption(rng) for _ in range(rng.choice((0, 0, 1, 1, 2, 4)))),
         guests=tuple(_guest(rng) for _ in range(rng.choice((0, 0, 1, 2, 4)))),
         judged=whose,
+        stands_by=replicas > 1 and Random(f"simulation stands by {seed}").random() < 0.25,
         starts=rng.uniform(0, 20) if rng.random() < 0.1 else None,
     )
 

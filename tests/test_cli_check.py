@@ -150,6 +150,20 @@ def test_a_misspelt_model_is_told_with_what_there_is(project: Path, server: Chat
     assert any("answrer" in line and "did you mean 'answerer'" in line for line in answered["advice"])
 
 
+def test_an_endpoint_that_has_another_name_for_the_model_is_asked_by_that(project: Path, server: ChatServer) -> None:
+    """It is what the server's list has to have."""
+    config = project / "run.toml"
+    said = config.read_text().replace('"answerer"', '"our-answerer"', 1)
+    config.write_text(said.replace(f'["{server.url}"]', f'[{{url = "{server.url}", model = "answerer"}}]', 1))
+    told = here("check", "run.toml", "--json").data
+    assert not any("not what the server lists" in line for line in told["advice"])
+    config.write_text(config.read_text().replace('model = "answerer"', 'model = "answrer"'))
+    assert (
+        "an endpoint of base: model = 'answrer' is answered, but not what the server lists. "
+        "It lists answerer, writer (did you mean 'answerer'?)." in here("check", "run.toml", "--json").data["advice"]
+    )
+
+
 def form_of(text: str, finish_reason: str) -> Any:  # noqa: ANN401 - a body
     message = {"role": "assistant", "content": text}
     usage = {"prompt_tokens": 20, "completion_tokens": 64}

@@ -1,5 +1,6 @@
 """How a config says where a server is and what goes with each request to it; what must never be said there is not."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -10,10 +11,10 @@ from misbehaving_server import Answer, chat, response, serving
 from world import make_config
 
 from metaspo import ConfigError, Message, RunConfig
-from metaspo.backends import OpenAIAPI, OpenAICompatible, Request
+from metaspo.backends import BackendError, OpenAIAPI, OpenAICompatible, Request, Sampling
 from metaspo.backends.errors import TimedOut
 from metaspo.engine.config.checks import check_config
-from metaspo.engine.config.lanes import make_backends
+from metaspo.engine.config.lanes import make_backends, make_lane
 from metaspo.engine.config.load import parse_config
 from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import lane_settings, model_of
@@ -252,3 +253,31 @@ def test_endpoints_of_one_model_are_replicas_whatever_form_they_have() -> None:
     backends = make_backends(table(endpoints=["http://a:1", {"url": "http://b:2/v1"}]), environment={})
     assert [backend.name for backend in backends] == ["a:1", "b:2"]
     assert all(isinstance(backend, OpenAICompatible) for backend in backends)
+
+
+async def test_a_server_is_asked_by_its_own_name_for_the_model() -> None:
+    """As another provider has one; whatever it is asked for, and by either backend."""
+    for backend in ("openai", "openai-compatible"):
+        async with serving(response(200, chat())) as (url, seen):
+            endpoint = {"url": url, "model": "org/m"}
+            given = {"backend": backend, "model": "m", "endpoints": [endpoint]}
+            (server,) = make_backends(ModelTable.model_validate(given), environment={"OPENAI_API_KEY": SECRET})
+            assert server.name.endswith(" (org/m)")
+            await server.complete(REQUEST, time_limit=30)
+            raw = Request(model="m", messages=(), sampling=Sampling(extra='{"input": "x"}'), path="embeddings")
+            with contextlib.suppress(BackendError):  # what comes back is a chat
+                await server.complete(raw, time_limit=30)
+            await server.aclose()
+        assert [json.loads(body)["model"] for body in seen.bodies] == ["org/m", "org/m"]
+
+
+def test_endpoints_that_stand_by_are_the_lanes_standby() -> None:
+    endpoints = [{"url": "http://a:1", "standby": True}, "http://b:2", {"url": "http://c:3", "standby": True}]
+    lane = make_lane("m", table(endpoints=endpoints), environment={})
+    assert [backend.name for backend in lane.backends] == ["b:2"]
+    assert [backend.name for backend in lane.standby] == ["a:1", "c:3"]
+
+
+def test_somebody_has_to_be_asked_first() -> None:
+    with pytest.raises(ConfigError, match="base: every endpoint has standby = true"):
+        parse({"endpoints": [{"url": "http://a:1", "standby": True}]})

@@ -27,6 +27,7 @@ class HttpEndpoint:
         ca_file: a file of certificates (PEM) to trust besides the system's; "" for none.
         proxy: URL of a proxy; "" for none, None for what the process's environment says.
         time_limit: seconds for one request, where whoever sends it gives it more.
+        model: its own name for the model that requests name; "" where that is the same.
 
     Raises `ValueError` for a key or a header that is not sendable.
     """
@@ -37,6 +38,7 @@ class HttpEndpoint:
     ca_file: str = ""
     proxy: str | None = field(default=None, repr=False)
     time_limit: float = inf
+    model: str = ""
 
     def __post_init__(self) -> None:
         hold_secret(*self.secrets)

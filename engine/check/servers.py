@@ -13,6 +13,7 @@ from metaspo.backends import (
     LimitHints,
     Message,
     ModelFileUnavailable,
+    OpenAICompatible,
     Progress,
     Startable,
     TimedOut,
@@ -89,6 +90,7 @@ async def check_servers(
 
 async def _check(backend: Backend, role: str, table: ModelTable, roles: Roles, *, warn: Warn) -> ServerCheck:
     check = ServerCheck(role=role, model=table.model, endpoint=backend.name)
+    asked = (backend.own_model if isinstance(backend, OpenAICompatible) else "") or table.model
     served: tuple[str, ...] = ()
     try:
         if isinstance(backend, Startable):
@@ -107,15 +109,15 @@ async def _check(backend: Backend, role: str, table: ModelTable, roles: Roles, *
         if roles == "separate":
             check = replace(check, heeds_system=await _heeds_system(backend, table, first=check.seconds))
     except (BackendError, ModelFileUnavailable) as error:
-        return replace(check, fault=f"{str(error).rstrip('.')}{_meant(table, served)}")
-    return replace(check, advice=_advice(check, table, served))
+        return replace(check, fault=f"{str(error).rstrip('.')}{_meant(asked, served)}")
+    return replace(check, advice=_advice(check, table, asked, served))
 
 
-def _meant(table: ModelTable, served: tuple[str, ...]) -> str:
+def _meant(model: str, served: tuple[str, ...]) -> str:
     """Which models the server lists, where the one that is wanted is not among them."""
-    if not served or table.model in served:
+    if not served or model in served:
         return ""
-    return f". It lists {', '.join(served[:8])}{', …' if len(served) > 8 else ''}{nearest(table.model, served)}."
+    return f". It lists {', '.join(served[:8])}{', …' if len(served) > 8 else ''}{nearest(model, served)}."
 
 
 async def _timed(backend: Backend, check: ServerCheck, table: ModelTable, roles: Roles) -> ServerCheck:
@@ -147,11 +149,12 @@ async def _heeds_system(backend: Backend, table: ModelTable, *, first: float) ->
     return HEEDED in (reply.completion.text + reply.completion.reasoning).upper()
 
 
-def _advice(check: ServerCheck, table: ModelTable, served: tuple[str, ...]) -> tuple[str, ...]:
-    """What the config should say of the model."""
+def _advice(check: ServerCheck, table: ModelTable, asked: str, served: tuple[str, ...]) -> tuple[str, ...]:
+    """What the config should say of the model, of which a server was `asked` by that name and lists these."""
     advice = []
-    if unlisted := _meant(table, served):
-        advice.append(f"{check.role}.model = {table.model!r} is answered, but not what the server lists.{unlisted}")
+    if unlisted := _meant(asked, served):
+        where = check.role if asked == table.model else f"an endpoint of {check.role}"
+        advice.append(f"{where}: model = {asked!r} is answered, but not what the server lists{unlisted}")
     if check.heeds_system is False and check.role == "base":
         advice.append(
             "an order in the system prompt was not followed: if that is no weakness of the model but the server leaves "

@@ -25,7 +25,9 @@ def make_lane(
 ) -> Lane:
     """A lane with its backends, as `make_backends` has them."""
     backends = make_backends(table, environment=environment, progress=progress, logs=logs)
-    return Lane(name, backends, lane_settings(table))
+    standby = [backend for backend, endpoint in zip(backends, table.endpoints, strict=False) if endpoint.standby]
+    others = [backend for backend in backends if backend not in standby]
+    return Lane(name, others, lane_settings(table), standby=standby)
 
 
 def make_backends(
@@ -119,6 +121,7 @@ def _endpoint(endpoint: EndpointTable, table: ModelTable, environment: Mapping[s
             ca_file=_ca_file(endpoint, environment),
             proxy=proxy,
             time_limit=endpoint.time_limit or inf,
+            model=endpoint.model,
         )
     except ValueError as error:
         raise ConfigError(f"{table.model} cannot be asked: {error}") from None

@@ -45,6 +45,8 @@ class EndpointTable(Table):
     """One address of a server; in a config a base URL alone will do."""
 
     url: str
+    model: str = Field(default="", description="its own name for the model, where that is another")
+    standby: bool = Field(default=False, description="asked only what no other endpoint takes")
     api_key_env: VariableName = Field(default="", description="as the model's, for this endpoint alone")
     headers: dict[str, str] = Field(default_factory=dict, description="values may hold $NAME, an environment variable")
     ca_file: PathText = Field(default="", description="certificates (PEM) to trust besides the system's; a whole path")
@@ -172,6 +174,8 @@ class ModelTable(Table):
             raise ValueError(f'backend = "{self.backend}" takes no endpoints: {ASKED_OTHERWISE[self.backend]}')
         if self.backend != "vllm" and self.vllm != VllmTable():
             raise ValueError('the table vllm says how metaspo starts vLLM: it goes with backend = "vllm"')
+        if self.endpoints and all(endpoint.standby for endpoint in self.endpoints):
+            raise ValueError("every endpoint has standby = true: leave it out of those that are asked first")
         if longer := [each for each in self.endpoints if (each.time_limit or 0) > self.time_limit]:
             raise ValueError(
                 f"an endpoint has time_limit = {longer[0].time_limit:g}, and the model {self.time_limit:g}: "

@@ -42,6 +42,7 @@ class Endpoint:
     """One backend of a lane and what is known of its health.
 
     Attributes:
+        standby: whether it is asked only what no other one takes.
         in_flight: calls out to it now.
         answered: calls it answered so far; answered_at: when the last one; None before the first.
         look_at: when it is to be looked at next: started, probed, or asked for its gauges; infinite for not.
@@ -60,11 +61,13 @@ class Endpoint:
         "in_flight",
         "load",
         "look_at",
+        "standby",
         "trouble",
     )
 
-    def __init__(self, backend: Backend, *, now: float = 0.0) -> None:
+    def __init__(self, backend: Backend, *, standby: bool = False, now: float = 0.0) -> None:
         self.backend = backend
+        self.standby = standby
         self.health = Health.COLD if isinstance(backend, Startable) else Health.UP
         self.in_flight = 0
         self.answered = 0
@@ -143,8 +146,9 @@ class Endpoints:
         look_at: when the first of them is to be looked at.
     """
 
-    def __init__(self, backends: Sequence[Backend], *, now: float = 0.0) -> None:
-        self.all = [Endpoint(backend, now=now) for backend in backends]
+    def __init__(self, backends: Sequence[Backend], *, standby: Sequence[Backend] = (), now: float = 0.0) -> None:
+        others = [Endpoint(backend, standby=True, now=now) for backend in standby]
+        self.all = [*(Endpoint(backend, now=now) for backend in backends), *others]
         self.look_at = min(endpoint.look_at for endpoint in self.all)
         self._orders: OrderedDict[str, list[Endpoint]] = OrderedDict()
         self._common, self._ahead = "", 0.0  # the prefix that most requests have, and how many more than others
@@ -160,6 +164,7 @@ class Endpoints:
         up = [endpoint for endpoint in self.all if _takes(endpoint)]
         for group in avoid:
             up = [endpoint for endpoint in up if endpoint not in group] or up
+        up = _before_standby(up)
         if not up:
             return None
         prefix, load = prefix_of(request), (sum(endpoint.in_flight for endpoint in up) + 1) / len(up)
@@ -196,7 +201,7 @@ class Endpoints:
 
     def any_idle(self) -> bool:
         """Whether one that is up has nothing to do."""
-        return any(endpoint.in_flight == 0 and endpoint.health is Health.UP for endpoint in self.all)
+        return any(endpoint.in_flight == 0 for endpoint in self._serving())
 
     def silent(self, endpoint: Endpoint, since: float) -> bool:
         """Whether it has answered nothing since then, while another one has."""
@@ -230,11 +235,15 @@ class Endpoints:
         total = gauges.get("preemptions", 0.0)
         preempted = max(0.0, total - endpoint.load.get("preemptions", total))
         endpoint.load = gauges
-        up = [endpoint.load for endpoint in self.all if endpoint.health is Health.UP]
+        up = [endpoint.load for endpoint in self._serving()]
         if not all(up):
             return 0.0, 0.0, preempted
         running, waiting = (sum(load.get(name, 0.0) for load in up) for name in ("running", "waiting"))
         return running, waiting, preempted
+
+    def _serving(self) -> Sequence[Endpoint]:
+        """Those that are up, without a standby that has nothing to stand in for."""
+        return _before_standby([endpoint for endpoint in self.all if endpoint.health is Health.UP])
 
     def _order(self, prefix: str) -> list[Endpoint]:
         order = self._orders.get(prefix)
@@ -259,6 +268,11 @@ def prefix_of(request: Request) -> str:
 
 def _takes(endpoint: Endpoint) -> bool:
     return endpoint.health is Health.UP or (endpoint.health is Health.TRIAL and endpoint.in_flight == 0)
+
+
+def _before_standby(endpoints: list[Endpoint]) -> list[Endpoint]:
+    """Those that are no standby; where there are none, the others."""
+    return [endpoint for endpoint in endpoints if not endpoint.standby] or endpoints
 
 
 def _weight(prefix: bytes, name: str) -> bytes:

@@ -15,14 +15,23 @@ class Lane:
     """One model: its endpoints, limits and prices. A description; an open `Gateway` makes it go, one at a time.
 
     Attributes:
+        standby: backends that are asked only what none of the others takes: while all of these rest, and what they
+            refuse or leave hanging.
         state: of the gateway that opened it last; None before the first.
     """
 
-    def __init__(self, name: str, backends: Sequence[Backend], settings: LaneSettings = DEFAULTS) -> None:
+    def __init__(
+        self,
+        name: str,
+        backends: Sequence[Backend],
+        settings: LaneSettings = DEFAULTS,
+        *,
+        standby: Sequence[Backend] = (),
+    ) -> None:
         """Raises `ValueError` for no backend, `TypeError` for what is none."""
         if not backends:
             raise ValueError(f"the lane {name!r} needs at least one backend")
-        for backend in backends:
+        for backend in (*backends, *standby):
             if isinstance(backend, type):
                 raise TypeError(f"a backend of the lane {name!r} is the class {backend.__name__}: make one of it")
             if lacks := [member for member in MEMBERS if not hasattr(backend, member)]:
@@ -31,6 +40,7 @@ class Lane:
                 )
         self.name = name
         self.backends = tuple(backends)
+        self.standby = tuple(standby)
         self.settings = settings
         self.state: LaneState | None = None
 

@@ -44,7 +44,14 @@ class LaneState:
     """
 
     def __init__(
-        self, name: str, backends: Sequence[Backend], settings: LaneSettings, around: Surroundings, *, now: float
+        self,
+        name: str,
+        backends: Sequence[Backend],
+        settings: LaneSettings,
+        around: Surroundings,
+        *,
+        standby: Sequence[Backend] = (),
+        now: float,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -52,7 +59,7 @@ class LaneState:
         self._around = around
         calls = self._calls = CallsOut(name, settings)
         waiting = self._waiting = Waiting(calls.held)
-        endpoints = self._endpoints = Endpoints(backends, now=now)
+        endpoints = self._endpoints = Endpoints(backends, standby=standby, now=now)
         throttle = self._throttle = Throttle(settings, endpoints=len(backends), lane=name, emit=around.emit)
         self.allowance = throttle.limits.shared
         self.books = Books(name, settings, around)

@@ -71,8 +71,10 @@ class OpenLane:
         self._awake = False
         self._context = context_about(lane=lane.name)  # what is done here is done for no run in particular
         around = Surroundings(flights, self._emit, self._wake, claim, many_programs)
-        self.state = lane.state = LaneState(lane.name, lane.backends, lane.settings, around, now=self._loop.time())
-        self._backends = lane.backends
+        now = self._loop.time()
+        state = LaneState(lane.name, lane.backends, lane.settings, around, standby=lane.standby, now=now)
+        self.state = lane.state = state
+        self._backends = (*lane.backends, *lane.standby)
 
     def __repr__(self) -> str:
         return f"<OpenLane {self.state}>"

@@ -1,0 +1,121 @@
+"""A standby is asked what no other endpoint takes, and nothing else."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scheduling_world import Server, ask, now
+
+from metaspo.backends import AccessDenied, BackendError, RateLimited, Request, ServerFault, Unreachable
+from metaspo.backends.loops.virtual_time import run_virtual
+from metaspo.cache import MemoryStore
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+from metaspo.scheduling.lanes.endpoints import Endpoints, Health
+
+FOUR = LaneSettings(concurrency=4, patience=60.0)
+Minute = tuple[float, float]
+
+
+def complete(server: Server, standby: Server, count: int = 40, *, fails: Minute = (0.0, 0.0), by: BackendError) -> None:
+    """Ask `count` questions one after the other by fours; between these seconds the first server fails."""
+
+    def refuse(_: Request | None = None) -> None:
+        if fails[0] <= now() < fails[1]:
+            raise by
+
+    async def main() -> None:
+        server.plan, server.probe_plan = refuse, refuse
+        async with Gateway([Lane("m", [server], FOUR, standby=[standby])], store=MemoryStore()) as gateway:
+            answers = await gateway.complete_many([ask(number) for number in range(count)], lane="m")
+            assert [answer.text for answer in answers] == [f"question {number}" for number in range(count)]  # type: ignore[union-attr]
+
+    run_virtual(main())
+
+
+GONE = Unreachable("connection refused", refused=True)
+
+
+def test_a_standby_is_asked_nothing_while_another_endpoint_answers() -> None:
+    first, standby = Server("first"), Server("standby")
+    complete(first, standby, by=GONE)
+    assert (len(first.calls), len(standby.calls)) == (40, 0)
+    assert standby.closed, "it is the lane's all the same"
+
+
+def test_a_standby_answers_while_the_others_are_gone_and_no_longer() -> None:
+    """From the first refused call on, until a probe finds that the first server is back."""
+    first, standby = Server("first"), Server("standby")
+    complete(first, standby, 400, fails=(20.0, 40.0), by=GONE)
+    assert len(first.finished) + len(standby.finished) == 400
+    assert standby.calls[0][1] == 20.0
+    assert 40.0 < standby.calls[-1][1] < 75.0
+    assert first.calls[-1][1] > standby.calls[-1][1]
+
+
+@pytest.mark.parametrize("refusal", [ServerFault("500"), AccessDenied("bad key"), RateLimited("429")])
+def test_what_an_endpoint_refuses_is_asked_of_its_standby(refusal: BackendError) -> None:
+    first, standby = Server("first"), Server("standby")
+    complete(first, standby, fails=(0.0, float("inf")), by=refusal)
+    assert not first.finished
+    assert len(standby.finished) == 40
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(Health), st.booleans(), st.integers(0, 3)), min_size=1, max_size=6),
+    st.sets(st.integers(0, 5)),
+)
+def test_a_standby_is_picked_where_no_other_endpoint_may_be(
+    found: list[tuple[Health, bool, int]], avoided: set[int]
+) -> None:
+    """Others may be where they are up or to be tried, and not avoided in favour of it."""
+    servers = [[Server(f"{standby}{number}") for number in range(len(found))] for standby in (False, True)]
+    endpoints = Endpoints(servers[0][:1], standby=servers[1])
+    endpoints.all[0].health = Health.DOWN
+    for endpoint, (health, standby, in_flight) in zip(endpoints.all[1:], found, strict=True):
+        endpoint.health, endpoint.standby, endpoint.in_flight = health, standby, in_flight
+    avoid = [endpoint for number, endpoint in enumerate(endpoints.all) if number in avoided]
+    takes = [
+        endpoint
+        for endpoint in endpoints.all
+        if endpoint.health is Health.UP or (endpoint.health is Health.TRIAL and not endpoint.in_flight)
+    ]
+    welcome = [endpoint for endpoint in takes if endpoint not in avoid] or takes
+    picked = endpoints.pick(ask(1), avoid=(avoid,))
+    assert (picked is None) == (not takes)
+    if picked is not None:
+        assert picked in welcome
+        assert not picked.standby or all(endpoint.standby for endpoint in welcome)
+
+
+def test_an_idle_standby_is_no_free_place_and_tells_no_load() -> None:
+    """Else a standby without gauges would hide those of the servers that are asked."""
+    endpoints = Endpoints([Server("first")], standby=[Server("standby")])
+    first, standby = endpoints.all
+    first.in_flight = 3
+    assert not endpoints.any_idle()
+    assert endpoints.hear_load(first, {"running": 3.0, "waiting": 2.0}) == (3.0, 2.0, 0.0)
+    first.health = Health.DOWN
+    assert endpoints.any_idle()
+    standby.in_flight = 1
+    assert not endpoints.any_idle()
+
+
+def test_a_lane_has_the_places_of_its_own_endpoints_not_of_its_standby() -> None:
+    """ "auto" goes no higher than each endpoint's bound, which nothing that stands by adds to."""
+    first, standby = Server("first", latency=100.0), Server("standby", latency=100.0)
+    settings = LaneSettings(max_concurrency=5)
+
+    async def main() -> None:
+        async with Gateway([Lane("m", [first], settings, standby=[standby])], store=MemoryStore()) as gateway:
+            async with asyncio.timeout(50):
+                await gateway.complete_many([ask(number) for number in range(40)], lane="m")
+
+    with pytest.raises(TimeoutError):
+        run_virtual(main())
+    assert (first.peak, standby.peak) == (5, 0)
+
+
+def test_what_is_no_backend_is_no_standby() -> None:
+    with pytest.raises(TypeError, match="has no name"):
+        Lane("m", [Server()], standby=["http://h/v1"])  # type: ignore[list-item]
