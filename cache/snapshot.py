@@ -5,6 +5,7 @@ place in a database if it has one, and its fields. In version 1 none has.
 There is no request in it, and no credential. The same entries in the same order give the same bytes.
 """
 
+import glob
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import BinaryIO
 import zstandard
 
 from metaspo.backends.chat.reply import whole_reason
+from metaspo.backends.file_lock import try_lock
 from metaspo.backends.paths import why_unreadable
 from metaspo.cache.base import Entry, StoreError
 from metaspo.cache.maintenance import Maintained, Row
@@ -54,9 +56,13 @@ class ImportReport:
 
 
 def export_cache(cache: Maintained, target: Path) -> ExportReport:
-    """Write everything that can be read to a new file, which appears when it is complete. Raises `StoreError`."""
+    """Write everything that can be read to a new file, which appears when it is complete. Raises `StoreError`.
+
+    What an export to the same file left unfinished when it was killed is removed.
+    """
     if target.exists():
         raise StoreError(f"{target} exists already: name a new file for the snapshot.")
+    _remove_drafts(target)
     draft = target.with_name(f"{target.name}.{os.urandom(4).hex()}.part")
     try:
         report = _write(draft, cache.rows())
@@ -81,17 +87,28 @@ def import_cache(cache: Maintained, source: Path) -> ImportReport:
     return ImportReport(added=added, kept=total - added)
 
 
+def _remove_drafts(target: Path) -> None:
+    """Remove drafts of a file that nobody writes any more: a process that ends has lost its lock."""
+    for draft in target.parent.glob(f"{glob.escape(target.name)}.{8 * '[0-9a-f]'}.part"):
+        with suppress(OSError), draft.open("rb") as file:
+            if try_lock(file):
+                draft.unlink()
+
+
 def _write(path: Path, rows: Iterable[Row]) -> ExportReport:
     entries = bad = 0
     packer = zstandard.ZstdCompressor(write_checksum=True)
-    with path.open("xb") as raw, packer.stream_writer(raw, closefd=False) as file:
-        file.write(dump_json({_MARK: SNAPSHOT_VERSION}) + b"\n")
-        for row in rows:
-            if row.entry is None:
-                bad += 1
-            else:
-                file.write(dump_json({"key": row_name(row.key), **entry_to_dict(row.entry)}) + b"\n")
-                entries += 1
+    with path.open("xb") as raw:
+        with suppress(OSError):  # a file system without locks: nobody removes what is left there
+            try_lock(raw)
+        with packer.stream_writer(raw, closefd=False) as file:
+            file.write(dump_json({_MARK: SNAPSHOT_VERSION}) + b"\n")
+            for row in rows:
+                if row.entry is None:
+                    bad += 1
+                else:
+                    file.write(dump_json({"key": row_name(row.key), **entry_to_dict(row.entry)}) + b"\n")
+                    entries += 1
     return ExportReport(entries=entries, bad=bad)
 
 

@@ -15,9 +15,11 @@ def all_overrides(calls: int | None, sets: Sequence[str] | None) -> dict[str, An
     return {**({} if calls is None else planned_for(calls)), **parse_overrides(sets)}
 
 
-def naming_calls(calls: int | None) -> AbstractContextManager[None]:
-    """What is wrong with `train_calls` is told of `--calls`, where that said so many."""
-    return nullcontext() if calls is None else told_as("train_calls", f"--calls {calls}")
+def naming_calls(calls: int | None, sets: Sequence[str] | None) -> AbstractContextManager[None]:
+    """What is wrong with `train_calls` is told of `--calls`, where that said so many. Raises `ConfigError`."""
+    if calls is None or "train_calls" in parse_overrides(sets):
+        return nullcontext()
+    return told_as("train_calls", f"--calls {calls}")
 
 
 def parse_overrides(given: Sequence[str] | None) -> dict[str, Any]:

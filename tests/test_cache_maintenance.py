@@ -3,6 +3,7 @@
 import gzip
 import json
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import zstandard
 from store_script import names_in
 
 from metaspo.backends import Usage
+from metaspo.backends.file_lock import try_lock
 from metaspo.cache import (
     DiskMaintenance,
     DiskStore,
@@ -24,6 +26,7 @@ from metaspo.cache import (
     prune_cache,
     verify_cache,
 )
+from metaspo.cache.maintenance import Row
 from metaspo.cache.record import entry_to_dict
 from metaspo.cache.snapshot import SNAPSHOT_VERSION
 from metaspo.cache.testing import TEXTS, make_entry, make_key
@@ -227,6 +230,33 @@ async def test_export_overwrites_nothing(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="There is no cache in"):
         export_cache(DiskMaintenance(tmp_path / "nowhere"), tmp_path / "snapshot.zst")
     assert names_in(tmp_path) == {"cache", "thesis.tex"}
+
+
+async def test_an_export_removes_what_a_killed_one_left_of_the_same_file(folder: Path, tmp_path: Path) -> None:
+    """Not what somebody else writes at the moment, and no other file."""
+    left, other = tmp_path / "answers[1].zst.0123abcd.part", tmp_path / "answers1.zst.0123abcd.part"
+    written = tmp_path / "answers[1].zst.4567cdef.part"
+    for path in (left, other, written):
+        path.touch()
+    with written.open("rb") as file:
+        assert try_lock(file)
+        export_cache(DiskMaintenance(folder), tmp_path / "answers[1].zst")
+    assert names_in(tmp_path) == {"cache", "answers[1].zst", other.name, written.name}
+
+
+async def test_a_draft_is_locked_while_it_is_written(folder: Path, tmp_path: Path) -> None:
+    """So that nobody takes it for what a killed export left."""
+    free: list[bool] = []
+
+    class Watched(DiskMaintenance):
+        def rows(self) -> Iterator[Row]:
+            (draft,) = tmp_path.glob("*.part")
+            with draft.open("rb") as file:
+                free.append(try_lock(file))
+            yield from super().rows()
+
+    export_cache(Watched(folder), tmp_path / "answers.zst")
+    assert free == [False]
 
 
 def zipped(*lines: object) -> bytes:

@@ -285,8 +285,10 @@ def test_more_calls_than_can_be_planned_are_told_by_the_key_that_asks_for_them(p
 def test_fewer_calls_than_the_first_prompts_take_are_told_by_what_was_written(project: Path, command: str) -> None:
     (option,) = here(command, "run.toml", "--calls", "1").errors
     (key,) = here(command, "run.toml", "--set", "train_calls=1").errors
+    (both,) = here(command, "run.toml", "--calls", "500", "--set", "train_calls=1").errors
     assert option.startswith("run.toml: --calls 1: the first prompts alone take")
     assert key.startswith("run.toml: train_calls: the first prompts alone take")
+    assert both.startswith("run.toml: train_calls: the first prompts alone take")
 
 
 def test_a_plan_for_calls_says_that_the_optimizer_may_be_asked_more(project: Path) -> None:

@@ -33,7 +33,7 @@ def optimize_configs(
     quiet: bool,
 ) -> None:
     """Run them all, here or on a cluster, and print what they found."""
-    with exit_on_user_error(), naming_calls(calls):
+    with exit_on_user_error(), naming_calls(calls, sets):
         prepared = [prepare(path, overrides=all_overrides(calls, sets)) for path in configs]
         if on is None:
             _optimize(prepared, json=json, quiet=quiet, web=web, port=port)

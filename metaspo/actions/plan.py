@@ -36,7 +36,7 @@ def plan_configs(
     json: bool,
 ) -> None:
     """Print what runs of them will need, or of a grid's cells."""
-    with exit_on_user_error(), naming_calls(calls):
+    with exit_on_user_error(), naming_calls(calls, sets):
         if like and speed is not None:
             raise ConfigError("--like and --speed both say how fast a replica is: give one of them")
         like, pace = _pace(like, speed, runs)
