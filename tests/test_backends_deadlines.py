@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaspo.backends.http.deadlines import Deadlines, TimeLimit
-from metaspo.backends.loops.virtual_time import run_virtual
+from metaspo.backends.http.deadlines import READ_FIRST, Deadlines, TimeLimit
+from metaspo.backends.loops.virtual_time import VirtualTimeLoop, run_virtual
 
 Work = tuple[float, float]  # seconds that it takes, seconds that it may take
 
@@ -81,6 +81,35 @@ async def test_a_task_that_somebody_else_cancels_stays_cancelled() -> None:
 
     await cancelled_from_outside(lambda: within(10))
     await cancelled_from_outside(lambda: within(1 + 1e-12))
+
+
+@pytest.mark.virtual
+async def test_what_came_while_the_process_stood_still_is_read_before_its_time_is_over() -> None:
+    """And what did not come is over then."""
+
+    loop, came, deadlines = asyncio.get_running_loop(), asyncio.Event(), Deadlines(TimeLimit.expire)
+    assert isinstance(loop, VirtualTimeLoop)
+
+    def stand_still() -> None:
+        loop.jump(100)
+        came.set()
+
+    async def read() -> None:
+        with TimeLimit(10, deadlines):
+            await came.wait()
+            for _ in range(5):
+                await asyncio.sleep(0)  # whoever reads takes some turns of the loop
+
+    async def wait() -> None:
+        with TimeLimit(10, deadlines):
+            await asyncio.sleep(1e6)
+
+    loop.call_later(1, stand_still)
+    reading, waiting = asyncio.create_task(read()), asyncio.create_task(wait())
+    await reading
+    with pytest.raises(TimeoutError):
+        await waiting
+    assert loop.time() == pytest.approx(101 + READ_FIRST)
 
 
 @pytest.mark.virtual

@@ -13,6 +13,7 @@ from test_scheduling_lane_state import ERRORS, Asker, Rig, WrittenDown
 from test_scheduling_lateness import AT, SLOW, limit, overtake, rig_that_knows
 
 from metaspo.backends import Request
+from metaspo.backends.loops.virtual_time import VirtualTimeLoop
 from metaspo.cache import MemoryStore, request_key
 from metaspo.scheduling import Account, Budget, Cost, Gateway, Lane, LaneSettings, Prices, Retried
 from metaspo.scheduling.lanes.calls_out import LOOK_AT_FEW, MAX_OUT
@@ -309,6 +310,35 @@ async def test_replicas_that_fall_silent_cost_a_run_some_seconds_and_not_its_tim
             await gateway.complete_many(questions, lane="lane")
         assert now() < 80
         assert sum(len(falling.calls) for falling in servers) < 1.03 * 2000
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("billing", BILLINGS)
+async def test_what_was_answered_while_the_process_stood_still_is_not_asked_again(billing: Billing) -> None:
+    """It is read when the process goes on (after Ctrl-Z, on a virtual machine that was paused)."""
+    server = Paused(slots=4)
+    lane = Lane("lane", [server], LaneSettings(concurrency=4, billing=billing))
+    async with Gateway([lane], store=MemoryStore()) as gateway:
+        await gateway.complete_many([ask(number) for number in range(20)], lane="lane")
+        server.pause = 30.0
+        await gateway.complete_many([ask(number) for number in range(20, 24)], lane="lane")
+    assert len(server.calls) == 24
+
+
+class Paused(SlotServer):
+    """The process stands still while it answers; what it said then is read in some turns of the loop."""
+
+    pause = 0.0
+
+    async def work(self, request: Request) -> None:
+        await super().work(request)
+        loop, pause = asyncio.get_running_loop(), self.pause
+        assert isinstance(loop, VirtualTimeLoop)
+        if pause:
+            self.pause = 0.0
+            loop.jump(pause)
+        for _ in range(5):
+            await asyncio.sleep(0)
 
 
 class Falling(SlotServer):

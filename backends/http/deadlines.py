@@ -12,6 +12,10 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
+STOOD_STILL, READ_FIRST = 0.1, 0.1
+"""Seconds by which a timer is late after its process stood still (Ctrl-Z, a virtual machine that is paused, a long
+import), and seconds for reading what came meanwhile, before anything is given up that may be answered by now."""
+
 
 class Deadlines(Generic[K]):
     """Calls `passed` with whatever is still here at its deadline. For use within one event loop."""
@@ -55,6 +59,9 @@ class Deadlines(Generic[K]):
         """All that is due goes; the timer is set to the first of the rest, if there is any."""
         self._timer = None
         now = max(when, asyncio.get_running_loop().time())
+        if now > when + STOOD_STILL:
+            self._set_timer(now + READ_FIRST)
+            return
         for item in [item for item, due in self._due.items() if due <= now]:
             del self._due[item]
             self._passed(item)

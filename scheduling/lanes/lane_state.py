@@ -143,6 +143,10 @@ class LaneState:
 
     # What is due
 
+    def look_for_late_at(self, when: float) -> None:
+        """No call is late before then: answers may have come that nobody has read yet."""
+        self._calls.overdue_at = max(self._calls.overdue_at, when)
+
     def tick(self, now: float) -> Sequence[Endpoint]:
         """Do what is due by the clock; returns the endpoints to be looked at: started, probed, or asked for gauges."""
         if now >= self._calls.overdue_at:

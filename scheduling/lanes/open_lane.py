@@ -26,6 +26,7 @@ from metaspo.backends import (
     TransientError,
     Usage,
 )
+from metaspo.backends.http.deadlines import READ_FIRST, STOOD_STILL
 from metaspo.backends.loops.closing import close_all
 from metaspo.scheduling import events
 from metaspo.scheduling.budget.account import Account
@@ -108,11 +109,14 @@ class OpenLane:
             self._loop.call_soon(self._pump)
 
     def _ring(self) -> None:
-        self._timer, self._rings_at = None, inf
-        self._pump()
+        self._pump(rings=True)
 
-    def _pump(self) -> None:
+    def _pump(self, *, rings: bool = False) -> None:
         now, state = self._loop.time(), self.state
+        if now > self._rings_at + STOOD_STILL:
+            state.look_for_late_at(now + READ_FIRST)
+        if rings:
+            self._timer, self._rings_at = None, inf
         try:
             for endpoint in state.tick(now):
                 self._look_at(endpoint)
