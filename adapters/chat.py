@@ -17,16 +17,50 @@ ROLLOUT_STEP = 1 << 20  # draws of one rollout
 
 
 def request_of(body: Mapping[str, Any]) -> Request:
-    """A chat's body as a request. Raises `CallFailed` for what cannot be done."""
+    """A chat's body as a request, for one answer. Raises `CallFailed` for what cannot be done."""
+    requests = requests_of(body)
+    if len(requests) > 1:
+        raise CallFailed("`n` must be 1 here: ask as often for as many samples.", kind="request")
+    return requests[0]
+
+
+def requests_of(body: Mapping[str, Any]) -> list[Request]:
+    """A chat's body as a request for each of the `n` answers that it wants. Further fields may stand in `extra_body`,
+    as OpenAI's own client takes them. Raises `CallFailed` for what cannot be done."""
     try:
-        return read_chat_call(dict(body)).request
-    except ValueError as error:
+        call = read_chat_call({**body, "extra_body": None, **(body.get("extra_body") or {})})
+    except (TypeError, ValueError) as error:
         raise call_failed(error) from error
+    return [call.request] * call.choices
 
 
-def answer_of(completion: Completion, *, model: str) -> dict[str, Any]:
-    """A completion as the body of an answer."""
-    return chat_answer((completion,), model=model, answer_id="metaspo", created=0)
+def complete_all(client: Client, requests: Sequence[Request]) -> list[Completion]:
+    """The answers to the requests of one call. Raises `CallFailed`."""
+    if len(requests) == 1:  # goes with all that others ask at the moment
+        return [client.complete(requests[0])]
+    return completions_of(client.complete_many(requests))
+
+
+async def acomplete_all(client: Client, requests: Sequence[Request]) -> list[Completion]:
+    """The same for coroutines."""
+    if len(requests) == 1:
+        return [await client.acomplete(requests[0])]
+    return completions_of(await client.acomplete_many(requests))
+
+
+def completions_of(answers: Sequence[Completion | CallFailed]) -> list[Completion]:
+    """The answers of a batch. Raises the `CallFailed` of the first request that has none, when all others are kept."""
+    completions = []
+    for answer in answers:
+        if isinstance(answer, CallFailed):
+            raise answer
+        completions.append(answer)
+    return completions
+
+
+def answer_of(*completions: Completion, model: str) -> dict[str, Any]:
+    """Completions as the body of an answer, each a choice."""
+    return chat_answer(completions, model=model, answer_id="metaspo", created=0)
 
 
 @contextmanager
@@ -126,14 +160,8 @@ class ChatModel(Connection):
         return self.client.complete_many([self.request(messages) for messages in chats])
 
     def texts(self, chats: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
-        """The texts of many answers, by position. Raises the `CallFailed` of the first that has none, when all others
-        are kept."""
-        texts = []
-        for answer in self.answers(chats):
-            if isinstance(answer, CallFailed):
-                raise answer
-            texts.append(answer.text)
-        return texts
+        """The texts of many answers, by position. Raises as `completions_of`."""
+        return [completion.text for completion in completions_of(self.answers(chats))]
 
 
 def as_chat(prompt: str | Sequence[Mapping[str, Any]], *, system: str | None = None) -> list[Mapping[str, Any]]:

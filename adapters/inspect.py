@@ -62,7 +62,6 @@ class Metaspo(ModelAPI):  # type: ignore[misc, unused-ignore] # Inspect is not i
             "messages": await messages_to_openai(input),
             **openai_completion_params(self.model_name, config, tools=bool(tools)),
         }
-        body.update(body.pop("extra_body", {}))
         if tools:
             body["tools"], body["tool_choice"] = openai_chat_tools(tools), openai_chat_tool_choice(tool_choice)
         choices = body.pop("n", None) or 1

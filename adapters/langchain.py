@@ -12,8 +12,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field
 
-from metaspo.adapters.chat import client_from, request_of
-from metaspo.backends import Completion, Request, rest_of, tool_calls_of
+from metaspo.adapters.chat import acomplete_all, client_from, complete_all, request_of, requests_of
+from metaspo.backends import Completion, rest_of, tool_calls_of
 from metaspo.backends.http.loose_json import loads
 from metaspo.scheduling import Client
 
@@ -68,7 +68,7 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,  # noqa: ANN401 - LangChain's
     ) -> ChatResult:
-        return _result(self._used().complete(self._request(messages, stop, kwargs)))
+        return _result(complete_all(self._used(), requests_of(self._body(messages, stop, kwargs))))
 
     async def _agenerate(
         self,
@@ -77,7 +77,7 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,  # noqa: ANN401 - LangChain's
     ) -> ChatResult:
-        return _result(await self._used().acomplete(self._request(messages, stop, kwargs)))
+        return _result(await acomplete_all(self._used(), requests_of(self._body(messages, stop, kwargs))))
 
     def _stream(
         self,
@@ -87,7 +87,7 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
         **kwargs: Any,  # noqa: ANN401 - LangChain's
     ) -> Iterator[ChatGenerationChunk]:
         """A whole answer as one chunk, as it comes from the cache."""
-        chunk = _chunk(self._used().complete(self._request(messages, stop, kwargs)))
+        chunk = _chunk(self._used().complete(request_of(self._body(messages, stop, kwargs))))
         if run_manager is not None:
             run_manager.on_llm_new_token(chunk.text, chunk=chunk)
         yield chunk
@@ -100,7 +100,7 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
         **kwargs: Any,  # noqa: ANN401 - LangChain's
     ) -> AsyncIterator[ChatGenerationChunk]:
         """The same for coroutines."""
-        chunk = _chunk(await self._used().acomplete(self._request(messages, stop, kwargs)))
+        chunk = _chunk(await self._used().acomplete(request_of(self._body(messages, stop, kwargs))))
         if run_manager is not None:
             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
         yield chunk
@@ -108,10 +108,10 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
     def _used(self) -> Client:
         return client_from(self.client)
 
-    def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Request:
+    def _body(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
         settings = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": stop}
         said = convert_to_openai_messages(messages)
-        return request_of({"model": self.model, "messages": said, **settings, **self.model_kwargs, **kwargs})
+        return {"model": self.model, "messages": said, **settings, **self.model_kwargs, **kwargs}
 
 
 def _said(client: Client | str | Path) -> str:
@@ -121,7 +121,11 @@ def _said(client: Client | str | Path) -> str:
     return str(Path(client).resolve())
 
 
-def _result(completion: Completion) -> ChatResult:
+def _result(completions: list[Completion]) -> ChatResult:
+    return ChatResult(generations=[ChatGeneration(message=_message(completion)) for completion in completions])
+
+
+def _message(completion: Completion) -> AIMessage:
     valid, invalid = [], []
     for call in tool_calls_of(completion):
         named, arguments = {"id": call.get("id"), **_named(call)}, _arguments(call)
@@ -129,8 +133,7 @@ def _result(completion: Completion) -> ChatResult:
             valid.append({**named, "args": arguments})
         else:
             invalid.append({**named, "error": arguments, "type": "invalid_tool_call"})
-    message = AIMessage(tool_calls=valid, invalid_tool_calls=invalid, **_fields(completion))
-    return ChatResult(generations=[ChatGeneration(message=message)])
+    return AIMessage(tool_calls=valid, invalid_tool_calls=invalid, **_fields(completion))
 
 
 def _chunk(completion: Completion) -> ChatGenerationChunk:

@@ -11,8 +11,8 @@ import litellm
 from litellm import CustomLLM
 from litellm.llms.custom_llm import CustomLLMError
 
-from metaspo.adapters.chat import Connection, answer_of, errors_as, request_of
-from metaspo.backends import Completion, Request, tool_calls_of
+from metaspo.adapters.chat import Connection, acomplete_all, answer_of, complete_all, errors_as, request_of, requests_of
+from metaspo.backends import Completion, tool_calls_of
 from metaspo.scheduling import CallFailed, Client
 
 PROVIDER = "metaspo"
@@ -32,37 +32,37 @@ class Provider(CustomLLM):  # type: ignore[misc, unused-ignore] # LiteLLM is not
         self._connection = Connection(client)
 
     def completion(self, *_: object, **call: Any) -> Any:  # noqa: ANN401 - LiteLLM's
-        """A chat. Raises `CustomLLMError`."""
+        """A chat; each of `n` answers is a sample of its own. Raises `CustomLLMError`."""
         with errors_as(_error):
-            return _filled(call, self._connection.client.complete(_request(call)))
+            return _filled(call, complete_all(self._connection.client, requests_of(_body(call))))
 
     async def acompletion(self, *_: object, **call: Any) -> Any:  # noqa: ANN401 - LiteLLM's
         """The same for coroutines."""
         with errors_as(_error):
-            return _filled(call, await self._connection.client.acomplete(_request(call)))
+            return _filled(call, await acomplete_all(self._connection.client, requests_of(_body(call))))
 
     def streaming(self, *_: object, **call: Any) -> Iterator[Any]:  # noqa: ANN401 - LiteLLM's
         """A whole answer in pieces."""
         with errors_as(_error):
-            completion = self._connection.client.complete(_request(call))
+            completion = self._connection.client.complete(request_of(_body(call)))
         yield from _chunks(completion)
 
     async def astreaming(self, *_: object, **call: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - LiteLLM's
         """The same for coroutines."""
         with errors_as(_error):
-            completion = await self._connection.client.acomplete(_request(call))
+            completion = await self._connection.client.acomplete(request_of(_body(call)))
         for chunk in _chunks(completion):
             yield chunk
 
 
-def _request(call: dict[str, Any]) -> Request:
+def _body(call: dict[str, Any]) -> dict[str, Any]:
     asked = {name: value for name, value in (call.get("optional_params") or {}).items() if name != "stream"}
-    return request_of({"model": call["model"], "messages": call["messages"], **asked})
+    return {"model": call["model"], "messages": call["messages"], **asked}
 
 
-def _filled(call: dict[str, Any], completion: Completion) -> Any:  # noqa: ANN401 - LiteLLM's
-    """LiteLLM's response with everything that the answer holds."""
-    body = answer_of(completion, model=call["model"])
+def _filled(call: dict[str, Any], completions: list[Completion]) -> Any:  # noqa: ANN401 - LiteLLM's
+    """LiteLLM's response with everything that the answers hold."""
+    body = answer_of(*completions, model=call["model"])
     response = call["model_response"]
     filled = litellm.ModelResponse(**{**body, "id": response.id, "created": response.created})
     response.choices, response.model = filled.choices, body["model"]

@@ -11,6 +11,7 @@ from adapter_world import counting_server
 
 from metaspo import Client
 from metaspo.adapters import chat
+from metaspo.scheduling import CallFailed
 from metaspo.serving import open_client
 
 
@@ -37,6 +38,23 @@ def test_threads_that_name_a_config_together_share_its_client(tmp_path: Path, mo
     for client in opened:
         client.close()
     assert clients == opened * 8
+
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "Is it so?"}]}
+
+
+def test_a_body_for_several_answers_is_as_many_requests_or_refused_where_one_is_wanted() -> None:
+    assert chat.requests_of({**BODY, "n": 3}) == [chat.request_of(BODY)] * 3
+    with pytest.raises(CallFailed, match="`n` must be 1 here"):
+        chat.request_of({**BODY, "n": 3})
+
+
+def test_what_stands_in_an_extra_body_is_a_field_of_the_body() -> None:
+    """As OpenAI's own client has it."""
+    assert chat.request_of({**BODY, "extra_body": {"top_k": 5}}) == chat.request_of({**BODY, "top_k": 5})
+    assert chat.request_of({**BODY, "extra_body": None}) == chat.request_of(BODY)
+    with pytest.raises(CallFailed, match="mapping"):
+        chat.request_of({**BODY, "extra_body": 5})
 
 
 PROGRAM = """

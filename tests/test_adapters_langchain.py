@@ -16,9 +16,9 @@ pytest.importorskip("langchain_core")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 from langchain_core.caches import InMemoryCache  # noqa: E402 - only where there is LangChain
-from langchain_core.messages import AIMessage  # noqa: E402 - only where there is LangChain
+from langchain_core.messages import HumanMessage  # noqa: E402 - only where there is LangChain
 
-from metaspo.adapters.langchain import ChatMetaspo, _result  # noqa: E402 - only where there is LangChain
+from metaspo.adapters.langchain import ChatMetaspo, _message  # noqa: E402 - only where there is LangChain
 
 
 def add(a: int, b: int) -> int:
@@ -94,9 +94,7 @@ def test_what_a_model_writes_for_a_tool_is_a_call_or_told_as_an_invalid_one(writ
     ]
     rest = json.dumps({"tool_calls": calls})
     completion = Completion(text="", finish_reason="tool_calls", usage=Usage(1, 1), latency=0.1, rest=rest)
-    (generation,) = _result(completion).generations
-    message = generation.message
-    assert isinstance(message, AIMessage)
+    message = _message(completion)
     assert {call["id"] for call in message.tool_calls} == {
         call["id"] for call, arguments in zip(calls, written, strict=True) if is_object(arguments)
     }
@@ -117,3 +115,12 @@ def is_object(arguments: str) -> bool:
 def test_a_failure_is_the_client_s(tmp_path: Path) -> None:
     with counting_server() as server, client_of(server, tmp_path) as client, pytest.raises(CallFailed, match="store"):
         ChatMetaspo(model="m", client=client, model_kwargs={"store": True}).invoke("Is it so?")
+
+
+async def test_n_answers_are_n_samples(tmp_path: Path) -> None:
+    with counting_server() as server, client_of(server, tmp_path) as client:
+        model = ChatMetaspo(model="m", client=client, temperature=1.0)
+        (said,) = (await model.agenerate([[HumanMessage("Is it so?")]], n=3)).generations
+        assert sorted(each.text for each in said) == ["yes 0", "yes 1", "yes 2"]
+        with pytest.raises(CallFailed, match="`n` must be 1"):
+            list(model.stream("Is it so?", n=3))

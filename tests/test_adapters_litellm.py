@@ -57,3 +57,17 @@ def test_a_failure_has_its_status(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="maximum context length") as caught:
             litellm.completion(model="metaspo/m", messages=QUESTION, num_retries=0)
     assert getattr(caught.value, "status_code", None) == 400
+
+
+def test_n_answers_are_n_samples(tmp_path: Path) -> None:
+    """And the same ones in a second run; a stream of several is refused."""
+    with counting_server() as server:
+        for _ in range(2):
+            with client_of(server, tmp_path) as client:
+                register(client)
+                whole = litellm.completion(model="metaspo/m", messages=QUESTION, temperature=1, n=3)
+                said = [choice.message.content for choice in whole.choices]
+                assert (sorted(said), whole.usage.completion_tokens) == (["yes 0", "yes 1", "yes 2"], 9)
+                with pytest.raises(Exception, match="`n` must be 1"):
+                    list(litellm.completion(model="metaspo/m", messages=QUESTION, temperature=1, n=3, stream=True))
+    assert server.calls == 3
