@@ -22,6 +22,7 @@ from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.prepare import ConfigLike, Prepared, prepare, tell_notices
 from metaspo.engine.runs.session import make_context
 from metaspo.engine.runs.spending_book import command_purse
+from metaspo.engine.runs.time_cap import TimeCap
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
@@ -102,7 +103,7 @@ async def evaluate(
     observer: Observer | None = None,
     progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Score a prompt pair on every task of a config; `[budget]` caps all repetitions together.
+    """Score a prompt pair on every task of a config; `[budget]` caps all repetitions together, but for its hours.
 
     Args:
         system_prompt: the config's own if left out.
@@ -122,13 +123,14 @@ async def evaluate(
     tell_notices([prepared], observer.warn)
     examples = sum(len(task.test if split == "test" else task.train) for task in prepared.tasks)
     observer.planned(base_calls=examples, optimizer_calls=0)
-    started = anyio.current_time()
+    started, time = anyio.current_time(), TimeCap.of(prepared.config.budget.hours)
     identity = [fingerprint(prepared.config, prepared.tasks), system, users, split]
     kept = prepared.command_folder(f"{prepared.config.name or 'run'}.evaluate", identity)
     with command_purse(prepared.config.budget, kept=kept, name="evaluate") as purse:
         async with _gateway_or(gateway, prepared, progress, observer.warn) as (used, names):
             context = make_context(prepared, used, names, observer=observer, name="evaluate", purse=purse)
-            scores = await score_given(context, system, users, split=split)
+            with time.kept(observer):
+                scores = await score_given(context, system, users, split=split)
     return EvaluationReport(
         scores=tuple(row for row, _ in scores),
         answers={card.task: card.outcomes for _, card in scores},

@@ -147,7 +147,7 @@ def say_warning(message: str) -> None:
 def say_how_to_go_on(*reasons: Exception | str) -> None:
     """What to do after a stop for these reasons, and that everything is kept, unless one of them has said so."""
     kept = "" if any("is kept" in str(reason) for reason in reasons) else f"{KEPT} "
-    capped = reasons and all(isinstance(reason, BudgetExhausted) for reason in reasons)
+    capped = reasons and all(isinstance(reason, BudgetExhausted) and reason.cap != "hours" for reason in reasons)
     _say(Text(f"{kept}{GO_ON}{RAISE_CAP if capped else ''}."))
 
 

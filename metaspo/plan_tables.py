@@ -176,13 +176,16 @@ def caps_reached(budget: BudgetTable, plans: Sequence[Plan]) -> list[str]:
     calls = sum(lane.calls for lane in lanes)
     tokens = sum(lane.prompt_tokens + lane.completion_tokens for lane in lanes)
     dollars = sum(plan.dollars or 0.0 for plan in plans)
+    hours = sum(plan.minutes for plan in plans) / 60
     needs = (
         ("calls", budget.calls, calls, counted(calls, "call")),
         ("tokens", budget.tokens, tokens, f"~{tokens:,} tokens"),
         ("dollars", budget.dollars, dollars, _dollars(dollars)),
+        ("hours", budget.hours, hours, f"~{_short(hours)} hours"),
     )
     return [
-        f"[budget] {key} = {cap} is less than the {shown} that it may take: it may stop before its end."
+        f"[budget] {key} = {cap} is less than the {shown} that it may take: it may stop before its end"
+        f"{f', at about {cap / need:.0%}' if key == 'hours' else ''}."
         for key, cap, need, shown in needs
         if cap is not None and cap < need
     ]

@@ -15,7 +15,7 @@ from metaspo.backends.secrets import without_secrets
 from metaspo.engine import Observer
 from metaspo.engine.journal.address import Address
 from metaspo.engine.money import show_dollars
-from metaspo.engine.runtime.time_left import TimeLeft, spoken
+from metaspo.engine.runtime.time_left import TimeLeft
 from metaspo.scheduling import EndpointDown, EndpointUp, Event, HeldBack, LaneAnswers, Waiting
 from metaspo.scheduling.event_words import sentence_of
 
@@ -76,7 +76,8 @@ class ProgressDisplay:
         planned = sum(run.left.planned for run in self._shown)
         settled = sum(run.left.settled for run in self._shown)
         done = sum(run.done for run in self._shown)
-        left = f"  {spoken(self._left.seconds(now=now))}" if done < len(self._shown) else ""
+        self._left.stops = max(run.left.stops for run in self._shown)
+        left = f"  {self._left.words(now=now)}" if done < len(self._shown) else ""
         spent = _spent(sum(run.dollars for run in self._shown), sum(run.unpriced for run in self._shown), None)
         name, at = f"all {len(self._shown)} runs", f" {_share(settled, planned)}  {_clock_text(now - self._started)}"
         done_of_all = f"  {done} done"
@@ -122,6 +123,9 @@ class _Said(Observer):
 
     def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
         self.left.settle(base_calls, optimizer_calls, now=self._clock())
+
+    def stops_in(self, seconds: float) -> None:
+        self.left.stops = self._clock() + seconds
 
     def warn(self, text: str) -> None:
         self._say(f"warning: {text}")
@@ -206,7 +210,7 @@ class _Live(_Said):
         left, elapsed = self.left, now - self._started
         first = Text(f" {_share(left.settled, left.planned)}  {_clock_text(elapsed)}")
         if not self.done:
-            first.append(f"  {spoken(left.seconds(now=now))}", style="cyan")
+            first.append(f"  {left.words(now=now)}", style="cyan")
         spent = _spent(self.dollars, self.unpriced, self._dollars_left)
         below = f"{spent.strip()}; " if len(self._name[:SHORTEST]) + 1 + len(first) + len(spent) > width else ""
         first.append("" if below else spent)
@@ -240,7 +244,7 @@ class _Lines(_Said):
         now = self._clock()
         if now - self._spoke >= LINE_EVERY:
             left = self.left
-            self._say(f"{_share(left.settled, left.planned)} of the plan settled, {spoken(left.seconds(now=now))}")
+            self._say(f"{_share(left.settled, left.planned)} of the plan settled, {left.words(now=now)}")
 
     def new_best(self, *, score: float, address: str) -> None:
         if score > self._best:

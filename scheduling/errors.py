@@ -45,7 +45,7 @@ class BudgetExhausted(RunStopped):
     between the facts and that the cap may be raised.
 
     Attributes:
-        cap: "calls", "tokens" or "dollars".
+        cap: "calls", "tokens" or "dollars"; of a command also "hours".
         limit: the cap.
         spent: what the account has spent of it.
     """

@@ -12,7 +12,7 @@ from metaspo.engine.config.lanes import make_lane
 from metaspo.engine.config.load import load_config, validated
 from metaspo.engine.config.model_table import ModelTable, VariableName
 from metaspo.engine.config.models import lane_settings, uncounted, weights_of
-from metaspo.engine.config.schema import BudgetTable, TelemetryTable, require_shared
+from metaspo.engine.config.schema import CapsTable, TelemetryTable, require_shared
 from metaspo.engine.config.table import CacheText, Table
 from metaspo.engine.config.toml import read_toml
 from metaspo.engine.environment import environment_with_dotenv
@@ -47,7 +47,7 @@ class KeyTable(Table):
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
     key_env: VariableName = Field(min_length=1, description="name of the environment variable that holds the key")
-    budget: BudgetTable = BudgetTable()
+    budget: CapsTable = CapsTable()
 
 
 class ServeConfig(Table):

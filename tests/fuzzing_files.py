@@ -144,7 +144,7 @@ FITTING: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "[outer]": {**dict.fromkeys(("candidates", "failures"), COUNTS), "strategy": STRATEGIES},
     "[test]": {"source": ('"kept"', '"best"', '"none"'), "baseline": ("true", "false")},
-    "[budget]": {"calls": COUNTS, "tokens": COUNTS, "dollars": SHARES},
+    "[budget]": {"calls": COUNTS, "tokens": COUNTS, "dollars": SHARES, "hours": SHARES},
     "[[tasks]]": {
         **dict.fromkeys(("train_size", "test_size", "max_question_chars"), (*COUNTS, '"all"')),
         "weight": SHARES,

@@ -1,6 +1,7 @@
 """How long a run still takes: a range that the truth lies in, whatever is dropped on the way."""
 
 import asyncio
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runs.session import make_context
 from metaspo.engine.runtime.gateway import LaneNames
-from metaspo.engine.runtime.time_left import TimeLeft, spoken
+from metaspo.engine.runtime.time_left import TimeLeft, cut_short, spoken
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 
@@ -147,3 +148,35 @@ def test_a_long_run_keeps_no_more_than_it_needs() -> None:
 )
 def test_the_range_in_words(seconds: tuple[float, float] | None, says: str) -> None:
     assert spoken(seconds) == says
+
+
+@pytest.mark.parametrize(
+    ("stops", "says"),
+    [
+        (inf, ""),
+        (1000.0 + 60_000, ""),
+        (1000.0 + 28_800, ", stops in 8.0 h at about 55%"),
+        (1000.0 + 600, ", stops in 10 min at about 11%"),
+        (1000.0, ", stops in 0 min at about 10%"),
+        (900.0, ", stops in 0 min at about 10%"),
+    ],
+)
+def test_a_cap_on_time_is_said_where_it_comes_first(stops: float, says: str) -> None:
+    """With how far the run gets until then: a tenth is done, and the rest takes 16 hours or so."""
+    seconds = (50_000.0, 65_200.0)
+    assert cut_short(seconds, stops_in=stops - 1000.0, done=0.1) == says
+    assert not cut_short(None, stops_in=0.0, done=0.0), "nothing is known"
+    assert not cut_short((0.0, 0.0), stops_in=-1.0, done=1.0), "nothing is left"
+
+
+def test_a_cap_on_time_stands_behind_the_time_left() -> None:
+    left = TimeLeft()
+    left.begin(100_000, now=0.0)
+    for moment in range(1, 1001):
+        left.settle(1, now=float(moment))
+    left.stops = 2000.0
+    words = left.words(now=1000.0)
+    assert words.startswith(spoken(left.seconds(now=1000.0)))
+    assert words.endswith(", stops in 17 min at about 2%")
+    left.stops = 1e6
+    assert left.words(now=1000.0) == spoken(left.seconds(now=1000.0))

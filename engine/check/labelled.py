@@ -14,6 +14,7 @@ from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.runs.execute import open_for
 from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.runs.spending_book import command_purse
+from metaspo.engine.runs.time_cap import TimeCap
 from metaspo.engine.statistics.agreement import Agreement, agreement
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import DataSource, Example, Task, TaskError, TaskSpec
@@ -104,10 +105,12 @@ async def judge_labelled(
         raise TaskError(f"{file}: holds no answers")
     config = prepared.config.model_copy(update={"optimizer": None})
     kept = prepared.command_folder(f"{config.name or 'run'}.judge", [loaded.grading, str(file)])
+    time = TimeCap.of(config.budget.hours)
     with command_purse(config.budget, kept=kept, name="judge") as purse:
         async with open_for([replace(prepared, config=config)], progress=progress, warn=warn) as (gateway, (names,)):
             account = Account("judge", purse=purse)
-            outcomes = await _graded(labelled, loaded, Base.of(config, gateway, names, account))
+            with time.kept():
+                outcomes = await _graded(labelled, loaded, Base.of(config, gateway, names, account))
             await gateway.settled(account)
     pairs = [(each.score, out.grade) for each, out in zip(labelled, outcomes, strict=True) if out.grade is not None]
     return JudgeReport(

@@ -98,7 +98,7 @@ class TestTable(Table):
     baseline: bool = Field(default=True, description="also score the first prompts, for the comparison")
 
 
-def require_shared(models: Iterable[ModelTable], budgets: "Iterable[BudgetTable]", *, cache: str) -> None:
+def require_shared(models: Iterable[ModelTable], budgets: "Iterable[CapsTable]", *, cache: str) -> None:
     """Raises `ValueError` where something is to be shared with other processes, and there is nothing to share it by."""
     groups = {"limit_group": any(table.limit_group for table in models), "group": any(each.group for each in budgets)}
     for key in (key for key, is_given in groups.items() if is_given):
@@ -106,8 +106,8 @@ def require_shared(models: Iterable[ModelTable], budgets: "Iterable[BudgetTable]
             raise ValueError(f'{key} shares by the server of the cache: set cache = "redis://HOST:PORT", not "{cache}"')
 
 
-class BudgetTable(Table):
-    """Caps over all models together; reaching one stops the run cleanly."""
+class CapsTable(Table):
+    """Caps over all models together."""
 
     calls: int | None = Field(default=None, ge=1, le=LARGEST)
     tokens: int | None = Field(default=None, ge=1, le=LARGEST)
@@ -126,6 +126,14 @@ class BudgetTable(Table):
     def caps(self) -> Budget:
         """As accounts have them."""
         return Budget(calls=self.calls, tokens=self.tokens, dollars=self.dollars, group=self.group)
+
+
+class BudgetTable(CapsTable):
+    """Of a command; reaching one stops it cleanly."""
+
+    hours: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="of one start, by the clock; every start has them anew"
+    )
 
 
 class TelemetryTable(Table):

@@ -12,6 +12,7 @@ from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.result import RunReport
 from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.runs.session import Beside, open_session
+from metaspo.engine.runs.time_cap import UNTIMED, TimeCap
 from metaspo.engine.runtime.gateway import LaneNames, open_gateway
 from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
@@ -72,16 +73,18 @@ async def run_prepared(
     observer: Observer,
     events: LaneEvents | None = None,
     purse: Purse | None = None,
+    time: TimeCap = UNTIMED,
     beside: Beside = nothing_beside,
 ) -> RunReport:
     """One run through an open gateway, with its directory held from start to end.
 
     Args:
         purse: of the command that the run is part of, in place of its own budget.
+        time: of that command; its own may be over sooner.
         beside: what goes on as long as the run does, until its result is written.
     """
     check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
     async with open_session(
-        prepared, gateway, names, observer=observer, events=events, purse=purse, beside=beside
+        prepared, gateway, names, observer=observer, events=events, purse=purse, time=time, beside=beside
     ) as session:
         return await session.run()

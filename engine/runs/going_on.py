@@ -10,7 +10,7 @@ from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.runs.directory import BUDGET, RunDirectory, setting, table, table_in
 from metaspo.engine.runs.spent_before import require_known
 
-CAPS = ("calls", "tokens", "dollars")
+CAPS = ("calls", "tokens", "dollars")  # over all sessions
 HIGHER = 2  # times a cap that was reached is offered
 
 
@@ -45,7 +45,7 @@ def going_on(run: RunDirectory) -> GoingOn:
 def _caps(run: RunDirectory) -> Iterator[str]:
     """Options that set the caps that were set for the last session; one that stopped it is raised."""
     cap = str(table_in(run.summary).get("cap"))
-    limit = table(table_in(run.config).get("budget")).get(cap)
+    limit = table(table_in(run.config).get("budget")).get(cap) if cap in CAPS else None
     stopped_by = limit if isinstance(limit, int | float) and _older(run.config, run.summary) else None
     reached = f"{BUDGET}.{cap}" if stopped_by is not None else ""
     for key, value in table(table_in(run.origin).get("set")).items():

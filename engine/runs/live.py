@@ -10,6 +10,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from math import inf
 from typing import Any
 
 from metaspo.engine.runs.directory import RunDirectory, write_json
@@ -46,6 +47,10 @@ class LiveObserver(Observer):
         self._left.begin(base_calls, optimizer_calls, now=self._clock())
         self._told.planned(base_calls=base_calls, optimizer_calls=optimizer_calls)
         self.write()
+
+    def stops_in(self, seconds: float) -> None:
+        self._left.stops = self._clock() + seconds
+        self._told.stops_in(seconds)
 
     def stage(self, name: str) -> None:
         self._stage = name
@@ -103,6 +108,7 @@ class LiveObserver(Observer):
             "stage": self._stage,
             "planned": self._left.planned,
             "settled": self._left.settled,
+            "stops_in": round(self._left.stops - now, 1) if self._left.stops < inf else None,
             "seconds_left": seconds and [round(end, 1) for end in seconds],
             "optimizer_asked": self._asked,
             "warnings": self._warnings,

@@ -31,6 +31,7 @@ from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.runs.spending_book import kept_ledger, unanswered
 from metaspo.engine.runs.spent_before import sessions_before
 from metaspo.engine.runs.summary import RunSummary
+from metaspo.engine.runs.time_cap import TimeCap
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
@@ -52,6 +53,7 @@ class Session:
         live: keeps the directory's `live.json`.
         search: what had been spent when the search was over, before the test splits.
         started: by the event loop's clock.
+        time: what it has.
     """
 
     context: RunContext
@@ -61,13 +63,14 @@ class Session:
     live: LiveObserver | None
     search: AccountStatistics
     started: float
+    time: TimeCap
 
     async def run(self) -> RunReport:
         """Go through the run. However it ends, what it spent and how far it came is written down."""
         result: RunResult | None = None
         stop: Exception | None = None
         try:
-            with self._heard(), _stopping_at_changes():
+            with self._heard(), _stopping_at_changes(), self.time.kept(self.context.observer):
                 result = await run(self.context, searched=self._note_search)
         except Exception as error:
             stop = error
@@ -125,10 +128,11 @@ async def open_session(
     observer: Observer,
     events: LaneEvents | None,
     purse: Purse | None,
+    time: TimeCap,
     beside: Beside,
 ) -> AsyncIterator[Session]:
     """Hold a run's directory, count what its earlier sessions spent, and let what goes on beside it begin."""
-    started = anyio.current_time()
+    started, time = anyio.current_time(), min(time, TimeCap.of(prepared.config.budget.hours))
     measured = prepared.config.outer.max_prompt_tokens is not None and prepared.config.searches_systems
     count_tokens = await open_counter(prepared.config.base) if measured else None
     directory = prepared.directory
@@ -158,6 +162,7 @@ async def open_session(
             live=live,
             search=account.statistics(),
             started=started,
+            time=time,
         )
 
 

@@ -34,7 +34,7 @@ class RunSummary:
 
     Attributes:
         stopped: why the session did not get to the end; "" if it was interrupted or finished.
-        cap: which one of [budget] stopped it: "calls", "tokens" or "dollars"; "" if none did.
+        cap: which one of [budget] stopped it: "calls", "tokens", "dollars" or "hours"; "" if none did.
         seconds: its wall time.
         scores, gains, optimism: of the result, where there is one.
         all_sessions, barriers, proposals, system_search, optimism_estimate: by the journal. They may depend on how the

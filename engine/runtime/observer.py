@@ -10,6 +10,9 @@ class Observer:
     def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
         """The run starts; at most so many calls are ahead."""
 
+    def stops_in(self, seconds: float) -> None:
+        """A cap on time stops it in so many seconds, unless it has its result by then; comes first."""
+
     def stage(self, name: str) -> None:
         """A stage begins, e.g. "iteration 1 of 3: outer loop"."""
 

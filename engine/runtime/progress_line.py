@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from metaspo.engine.runtime.observer import Observer
-from metaspo.engine.runtime.time_left import TimeLeft, spoken
+from metaspo.engine.runtime.time_left import TimeLeft
 
 EVERY = 0.25  # seconds between two drawings
 
@@ -27,6 +27,9 @@ class ProgressLine(Observer):
 
     def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
         self._left.begin(base_calls, optimizer_calls, now=self._clock())
+
+    def stops_in(self, seconds: float) -> None:
+        self._left.stops = self._clock() + seconds
 
     def stage(self, name: str) -> None:
         self._stage = name
@@ -61,7 +64,7 @@ class ProgressLine(Observer):
         left = self._left
         share = f"{left.settled / left.planned:.0%}" if left.planned else "0%"
         best = "" if self._best is None else f"; best {self._best:.1%}"
-        time_left = "" if self._stage == "done" else f"  {spoken(left.seconds(now=now))}"
+        time_left = "" if self._stage == "done" else f"  {left.words(now=now)}"
         text = f"metaspo {share}{time_left}  {self._stage}{best}"
         self._stream.write(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}")
         self._stream.flush()

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from math import inf
 
 WINDOWS = (1.0, 0.5)  # of the time so far, over which a speed is measured
 # By 64 simulated runs of many shapes, looked at 39 times each: what is left lies within the range 93 times in 100.
@@ -19,10 +20,12 @@ class TimeLeft:
     Attributes:
         planned: calls that the plan has at most.
         settled: of these, how many are.
+        stops: when a cap on time stops it.
     """
 
     planned: int = 0
     settled: int = 0
+    stops: float = inf
     _optimizer: int = 0  # the optimizer model's calls that are planned and not settled: further ones are in no plan
     _times: list[float] = field(default_factory=list)
     _counts: list[int] = field(default_factory=list)
@@ -71,6 +74,12 @@ class TimeLeft:
         least, most = MIN_TIMES * left / fastest, most * left / slowest
         return (least, most) if most <= max(MINUTE, WIDEST * least) else None
 
+    def words(self, *, now: float) -> str:
+        """The same in words, and where the cap stops it if that comes sooner."""
+        seconds = self.seconds(now=now)
+        done = self.settled / self.planned if self.planned else 1.0
+        return spoken(seconds) + cut_short(seconds, stops_in=self.stops - now, done=done)
+
     def _speed(self, since: float, now: float) -> float:
         """Calls settled a second since then."""
         start = max(0, bisect_right(self._times, since) - 1)
@@ -90,3 +99,12 @@ def spoken(seconds: tuple[float, float] | None) -> str:
     if high < 3 * DAY:
         return f"{low / HOUR:.1f} to {high / HOUR:.1f} h left"
     return f"{low / DAY:.1f} to {high / DAY:.1f} days left"
+
+
+def cut_short(seconds: tuple[float, float] | None, *, stops_in: float, done: float) -> str:
+    """Where a cap on time stops what is `done` to this share, in words; "" where it likely ends before."""
+    likely, stops_in = sum(seconds or (0.0, 0.0)) / 2, max(0.0, stops_in)
+    if likely <= stops_in:
+        return ""
+    when = f"{stops_in / HOUR:.1f} h" if stops_in >= 1.5 * HOUR else f"{stops_in / MINUTE:.0f} min"
+    return f", stops in {when} at about {done + (1 - done) * stops_in / likely:.0%}"

@@ -23,6 +23,7 @@ from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.prepare import Prepared, tell_notices
 from metaspo.engine.runs.session import make_context
 from metaspo.engine.runs.spending_book import command_purse
+from metaspo.engine.runs.time_cap import TimeCap
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
@@ -50,6 +51,7 @@ class Job:
     names: LaneNames
     moved: Sequence[tuple[Prepared, LaneNames]]
     purse: Purse | None
+    time: TimeCap
     lost: str
 
     @property
@@ -70,8 +72,8 @@ async def compare(
 
     Cells that are `lost`, by their position, are not run: each result has the reason given for it.
 
-    `[budget]` caps everything together, with the sessions before. A cell that has to stop does not stop the others: its
-    result says why. Started again, finished work costs nothing.
+    `[budget]` caps everything together, with the sessions before; its hours are of this one. A cell that has to stop
+    does not stop the others: its result says why. Started again, finished work costs nothing.
 
     Raises:
         ConfigError, StoreError: when no cell could even start.
@@ -90,14 +92,16 @@ async def compare(
             return CellResult.unfinished(job.cell, job.lost)
         async with slots:
             try:
+                job.time.require_left()
                 return await _run(job, gateway, observer=observer(job.cell.prepared), events=events)
             except ENDS_ONE_RUN as reason:
                 return CellResult.unfinished(job.cell, str(reason))
 
+    time = TimeCap.of(grid.budget.hours)
     with command_purse(grid.budget, kept=_kept(grid), name=grid.config.name) as purse:
         async with open_for(everything, on_event=events, progress=progress, warn=warn) as (gateway, names):
             order = _cheapest_first(grid)
-            jobs = _jobs(grid, names, moved, order=order, purse=purse, lost=lost or {})
+            jobs = _jobs(grid, names, moved, order=order, purse=purse, time=time, lost=lost or {})
             results = await gather(run_cell(jobs[position], gateway) for position in order)
             return [result for _, result in sorted(zip(order, results, strict=True), key=lambda each: each[0])]
 
@@ -109,6 +113,7 @@ def _jobs(
     *,
     order: Sequence[int],
     purse: Purse,
+    time: TimeCap,
     lost: Mapping[int, str],
 ) -> list[Job]:
     """A job for each cell, which asks before those that begin after it. `names` are the lanes of all cells first, then
@@ -121,6 +126,7 @@ def _jobs(
             names=replace(lane_names, turn=order.index(position)),
             moved=[(item, replace(next(rest), turn=order.index(position))) for item in items],
             purse=purse if cell.prepared.config.budget == grid.budget else None,  # else it has its own
+            time=time,
             lost=lost.get(position, ""),
         )
         for position, (cell, lane_names, items) in enumerate(zip(grid.cells, names, moved, strict=False))
@@ -144,15 +150,24 @@ def _kept(grid: Grid) -> Path | None:
 async def _run(job: Job, gateway: Gateway, *, observer: Observer, events: LaneEvents) -> CellResult:
     started = anyio.current_time()
     cell, prepared = job.cell, job.cell.prepared
+    time = min(job.time, TimeCap.of(prepared.config.budget.hours))
     if cell.method.fixed:
-        result = await _fixed(job, gateway, observer=observer)
+        with time.kept(observer):
+            result = await _fixed(job, gateway, observer=observer)
     else:
         report = await run_prepared(
-            prepared, gateway, job.names, observer=observer, events=events, purse=job.purse, beside=tracking
+            prepared, gateway, job.names, observer=observer, events=events, purse=job.purse, time=time, beside=tracking
         )
         result = CellResult.optimized(
             cell, report, job.names, searches=len(job.grid.config.domains) if cell.method.everywhere else 1
         )
+    with time.kept():
+        result = await _further(job, gateway, result)
+    return replace(result, seconds=anyio.current_time() - started)
+
+
+async def _further(job: Job, gateway: Gateway, result: CellResult) -> CellResult:
+    """What comes after the run: the same prompts under other models, and what is done beyond."""
     users = {row.task: row.user for row in reversed(result.tests)}  # a task's best user prompt comes first
     transferred = {}
     for item, names in job.moved:
@@ -160,11 +175,9 @@ async def _run(job: Job, gateway: Gateway, *, observer: Observer, events: LaneEv
         transferred[model_label(item.config.base)] = tuple(scores)
         result = result.with_usage(usage, names)
     result = replace(result, transferred=transferred)
-    if cell.on_targets:
+    if job.cell.on_targets:
         result = result.on_targets()
-    if job.beyond:
-        result = await _beyond(job, gateway, result)
-    return replace(result, seconds=anyio.current_time() - started)
+    return await _beyond(job, gateway, result) if job.beyond else result
 
 
 async def _beyond(job: Job, gateway: Gateway, result: CellResult) -> CellResult:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import inf
 from typing import Any
 
 from metaspo.engine.config.schema import ROLES
@@ -15,7 +16,7 @@ from metaspo.engine.runs.going_on import GoingOn, going_on
 from metaspo.engine.runs.listing import weights_of
 from metaspo.engine.runs.status import session_of, sources_of
 from metaspo.engine.runs.stored import rows_of, summary_of
-from metaspo.engine.runtime.time_left import spoken
+from metaspo.engine.runtime.time_left import cut_short, spoken
 from metaspo.engine.studies.noted import NotedGrid
 from metaspo.engine.watch.follower import Follower
 from metaspo.engine.watch.stop import process_of
@@ -71,11 +72,15 @@ def _plain(spent: Spent) -> Data:
 def _progress(live: Mapping[str, Any], *, running: bool) -> Data | None:
     if not live.get("planned"):
         return None
-    seconds = live.get("seconds_left")
+    left, stops_in = live.get("seconds_left"), live.get("stops_in")
+    seconds = (left[0], left[1]) if left else None
+    words = spoken(seconds) + cut_short(
+        seconds, stops_in=inf if stops_in is None else stops_in, done=live["settled"] / live["planned"]
+    )
     return {
         "planned": live["planned"],
         "settled": live["settled"],
-        "left": spoken((seconds[0], seconds[1]) if seconds else None) if running else "",
+        "left": words if running else "",
         "asked": live.get("optimizer_asked", 0) if running else 0,
         "wall": live.get("wall", 0.0),
     }
