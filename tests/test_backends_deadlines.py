@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaspo.backends.http.deadlines import READ_FIRST, Deadlines, TimeLimit
+from metaspo.backends.http.deadlines import READ_FIRST, STOOD_STILL, Deadlines, TimeLimit
 from metaspo.backends.loops.virtual_time import VirtualTimeLoop, run_virtual
 
 Work = tuple[float, float]  # seconds that it takes, seconds that it may take
@@ -110,6 +110,24 @@ async def test_what_came_while_the_process_stood_still_is_read_before_its_time_i
     with pytest.raises(TimeoutError):
         await waiting
     assert loop.time() == pytest.approx(101 + READ_FIRST)
+
+
+@pytest.mark.virtual
+async def test_a_process_that_is_always_late_gives_up_all_the_same() -> None:
+    """As one that has to share its core: each turn of its loop takes longer than it may be late."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+
+    async def be_late() -> None:
+        while True:
+            loop.jump(5 * STOOD_STILL)
+            await asyncio.sleep(0)
+
+    late = asyncio.create_task(be_late())
+    with pytest.raises(TimeoutError), TimeLimit(10, Deadlines(TimeLimit.expire)):
+        await asyncio.sleep(1e6)
+    assert loop.time() < 13
+    late.cancel()
 
 
 @pytest.mark.virtual

@@ -325,6 +325,38 @@ async def test_what_was_answered_while_the_process_stood_still_is_not_asked_agai
     assert len(server.calls) == 24
 
 
+@pytest.mark.virtual
+async def test_a_call_that_hangs_is_asked_again_by_a_process_that_is_always_late() -> None:
+    """As one that shares its core: it has read what there is, and the call hangs all the same."""
+    server, loop = Hanging(slots=4), asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+
+    async def be_late() -> None:
+        while True:
+            loop.jump(0.5)
+            await asyncio.sleep(0)
+
+    async with Gateway([Lane("lane", [server], LaneSettings(concurrency=4))], store=MemoryStore()) as gateway:
+        await gateway.complete_many([ask(number) for number in range(20)], lane="lane")
+        server.hangs = True
+        late = asyncio.create_task(be_late())
+        await gateway.complete_many([ask(20)], lane="lane")
+        assert now() < 100
+        late.cancel()
+
+
+class Hanging(SlotServer):
+    """Never answers the call that comes next."""
+
+    hangs = False
+
+    async def work(self, request: Request) -> None:
+        if self.hangs:
+            self.hangs = False
+            await asyncio.sleep(1e6)
+        await super().work(request)
+
+
 class Paused(SlotServer):
     """The process stands still while it answers; what it said then is read in some turns of the loop."""
 

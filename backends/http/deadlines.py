@@ -14,7 +14,8 @@ K = TypeVar("K", bound=Hashable)
 
 STOOD_STILL, READ_FIRST = 0.1, 0.1
 """Seconds by which a timer is late after its process stood still (Ctrl-Z, a virtual machine that is paused, a long
-import), and seconds for reading what came meanwhile, before anything is given up that may be answered by now."""
+import), and seconds for reading what came meanwhile, before anything is given up that may be answered by now. Once: a
+process that is always late gives up as well."""
 
 
 class Deadlines(Generic[K]):
@@ -50,17 +51,17 @@ class Deadlines(Generic[K]):
             self._timer.cancel()
             self._timer = None
 
-    def _set_timer(self, when: float) -> None:
+    def _set_timer(self, when: float, *, has_read: bool = False) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(when, self._look, when)
+        self._timer = asyncio.get_running_loop().call_at(when, self._look, when, has_read)
 
-    def _look(self, when: float) -> None:
+    def _look(self, when: float, has_read: bool = False) -> None:
         """All that is due goes; the timer is set to the first of the rest, if there is any."""
         self._timer = None
         now = max(when, asyncio.get_running_loop().time())
-        if now > when + STOOD_STILL:
-            self._set_timer(now + READ_FIRST)
+        if now > when + STOOD_STILL and not has_read:
+            self._set_timer(now + READ_FIRST, has_read=True)
             return
         for item in [item for item, due in self._due.items() if due <= now]:
             del self._due[item]

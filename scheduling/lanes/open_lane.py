@@ -70,6 +70,7 @@ class OpenLane:
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = inf
         self._awake = False
+        self._has_read = False  # after it stood still: not again before it was in time, or looked for calls that hang
         self._context = context_about(lane=lane.name)  # what is done here is done for no run in particular
         around = Surroundings(flights, self._emit, self._wake, claim, many_programs)
         now = self._loop.time()
@@ -113,9 +114,10 @@ class OpenLane:
 
     def _pump(self, *, rings: bool = False) -> None:
         now, state = self._loop.time(), self.state
-        if now > self._rings_at + STOOD_STILL:
+        if now > self._rings_at + STOOD_STILL and not self._has_read:
             state.look_for_late_at(now + READ_FIRST)
         if rings:
+            self._has_read = not self._has_read and now > self._rings_at + STOOD_STILL
             self._timer, self._rings_at = None, inf
         try:
             for endpoint in state.tick(now):
