@@ -1,4 +1,5 @@
-"""The `metaspo` command, also `python -m metaspo`: a Ctrl-C while all the rest is imported ends it in a line."""
+"""The `metaspo` command, also `python -m metaspo`: a Ctrl-C while all the rest is imported ends it in a line, and so
+does what a system sends instead (SIGTERM, SIGHUP), here as later."""
 
 import gc
 import os
@@ -8,6 +9,7 @@ import threading
 from contextlib import suppress
 from time import monotonic
 
+INTERRUPTS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 INTERRUPTED = 130  # exit status, as `metaspo.console` has it, which is not imported yet
 ENOUGH = 1.0  # seconds for threads to end that were told to
 
@@ -15,12 +17,13 @@ ENOUGH = 1.0  # seconds for threads to end that were told to
 def main() -> None:
     """The command with the process's own arguments; ends in `SystemExit`."""
     gc.disable()  # what is imported stays; a command begins with garbage collected
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end_interrupted)
+    interrupts = [number for number in INTERRUPTS if signal.getsignal(number) is not signal.SIG_IGN]  # as under nohup
+    for number in interrupts:
+        signal.signal(number, _end_interrupted)
     from metaspo.cli import main as command
 
-    signal.signal(signal.SIGINT, before)
+    for number in interrupts:
+        signal.signal(number, signal.default_int_handler)
     try:
         command()
     except KeyboardInterrupt:  # while the command line is read, as a rule; a command tells its own

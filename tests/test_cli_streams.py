@@ -43,16 +43,17 @@ def shell(command: str, folder: Path, **environment: str) -> subprocess.Complete
 INTERRUPTED = b"\nInterrupted.\n"
 
 
-def test_a_ctrl_c_before_the_command_is_there_is_no_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", rest_is_slow(["SIGTERM", "SIGINT", "SIGHUP"]))
+def test_a_ctrl_c_before_the_command_is_there_is_no_fault(tmp_path: Path, number: str) -> None:
     """It comes while the libraries are imported: nobody would read of whose."""
-    code = """
+    code = f"""
 import os, signal, sys
 
 class Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
         if name == "typer":
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.{number})
 
 sys.meta_path.insert(0, Finder)
 from metaspo.__main__ import main
@@ -62,8 +63,11 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", INTERRUPTED)
 
 
-@pytest.mark.parametrize("when", ["typer.main.get_group", "metaspo.late_commands.LateCommands.get_command"])
-def test_a_ctrl_c_while_the_command_line_is_read_is_no_fault(tmp_path: Path, when: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "when"),
+    [("SIGINT", "typer.main.get_group"), ("SIGTERM", "metaspo.late_commands.LateCommands.get_command")],
+)
+def test_a_ctrl_c_while_the_command_line_is_read_is_no_fault(tmp_path: Path, number: str, when: str) -> None:
     """The whole of it is made and read by typer, before anybody who tells of an interrupt."""
     code = f"""
 import os, signal, sys
@@ -72,11 +76,28 @@ import typer.main
 import metaspo.late_commands
 from metaspo.__main__ import main
 sys.argv = ["metaspo", "runs"]
-with patch({when!r}, lambda *_: os.kill(os.getpid(), signal.SIGINT)):
+with patch({when!r}, lambda *_: os.kill(os.getpid(), signal.{number})):
     main()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False, timeout=LIMIT)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", INTERRUPTED)
+
+
+@pytest.mark.parametrize("number", rest_is_slow(["SIGTERM", "SIGHUP"]))
+def test_what_a_system_ends_a_command_with_is_told_as_a_ctrl_c(tmp_path: Path, number: str) -> None:
+    """Also where no event loop runs, which would hear it."""
+    code = f"""
+import os, signal, sys
+from unittest.mock import patch
+import metaspo.actions.cache
+from metaspo.__main__ import main
+sys.argv = ["metaspo", "cache", "info"]
+with patch("metaspo.actions.cache.open_maintenance", lambda *_, **__: os.kill(os.getpid(), signal.{number})):
+    main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False, timeout=LIMIT)
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr.startswith(INTERRUPTED[:-2])
 
 
 @pytest.mark.parametrize("command", rest_is_slow(["metaspo tasks", "metaspo tasks --json"]))
