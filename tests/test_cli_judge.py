@@ -62,6 +62,17 @@ def test_it_says_how_far_judge_and_people_agree_and_asks_nothing_twice(project: 
     assert "labelled.jsonl:3" in shown.out
 
 
+def test_it_ends_with_its_hours(project: Path) -> None:
+    with ChatServer(said) as server:
+        config(project, server.url)
+        server.hold_after(2)
+        with (project / "run.toml").open("a") as file:
+            file.write("[budget]\nhours = 1e-5\n")
+        ended = here("judge", "run.toml", "labelled.jsonl")
+    assert ended.code == 3
+    assert "the 1e-05 hours of this start are over" in ended.errors[0]
+
+
 def test_a_score_that_is_not_on_the_scale_is_told_with_its_row(project: Path) -> None:
     with ChatServer(said) as server:
         config(project, server.url, metric='{judge = "It is right.", scale = 3}')

@@ -187,6 +187,29 @@ def test_a_narrow_terminal_has_a_shorter_bar_before_it_has_no_time_left() -> Non
         assert ("left" in first, sum(map(first.count, "━─"))) == (True, cells), first
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_run_that_time_will_stop_is_said_to_stop(runs: int) -> None:
+    """Beside each, and beside all together once none goes on for longer."""
+    now, told = [0.0], io.StringIO()
+    display = ProgressDisplay(Console(file=io.StringIO(), width=120, force_terminal=True), clock=lambda: now[0])
+    plain = ProgressDisplay(Console(file=told, width=120), clock=lambda: now[0])
+    shown = [display.observer(f"run-{number}") for number in range(runs)]
+    for observer in (*shown, plain.observer("run")):
+        observer.stops_in(600.0)
+        observer.planned(base_calls=1000, optimizer_calls=0)
+        now[0] += 60.0
+        observer.calls_done(base_calls=20)
+        now[0] -= 60.0
+    now[0] = 60.0
+    assert "of the plan settled, " in told.getvalue()
+    assert told.getvalue().count(", stops in 9 min at about ") == 1
+    lines = [line.plain for line in display.lines(width=120, height=24)]
+    assert sum(", stops in 9 min at about " in line for line in lines) == runs + (runs > 1)
+    display.observer("endless").planned(base_calls=10, optimizer_calls=0)
+    lines = [line.plain for line in display.lines(width=120, height=24)]
+    assert ", stops in" not in lines[0]
+
+
 def test_a_dumb_terminal_on_which_nothing_can_be_drawn_anew_is_told_lines_as_they_come(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -25,6 +25,7 @@ from metaspo.engine import ConfigError, Prepared
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.studies import CellResult, compare
 from metaspo.engine.studies.grid import load_grid
+from metaspo.engine.watch.state import _progress
 from metaspo.scheduling import BudgetExhausted, Gateway, Lane, LaneSettings
 from metaspo.scheduling.settings import Billing
 from metaspo.serving.config import load_serve_config
@@ -129,6 +130,8 @@ def test_nothing_is_asked_once_the_time_is_over(tmp_path: Path, billing: Billing
     )
     summary = json.loads(directory(prepared(tmp_path, None)).summary.read_bytes())
     assert (summary["cap"], summary["stopped"], summary["finished"]) == ("hours", str(ended), False)
+    live = json.loads(directory(prepared(tmp_path, None)).live.read_bytes())
+    assert live["stops_in"] <= 0, "by which the page says where it will stop"
 
 
 def test_a_run_that_is_over_in_time_is_not_touched(tmp_path: Path, undisturbed: tuple[bytes, float]) -> None:
@@ -233,11 +236,21 @@ def test_a_comparison_that_time_stops_comes_to_the_same_bytes(compared: Compare,
 
 def test_a_cell_with_hours_of_its_own_has_no_more_than_the_comparison(compared: Compare) -> None:
     own = 'config = "run.toml"\nmethods = ["default"]\n'
-    own += '[[method]]\nname = "own"\nlike = "outer-only"\nset = {{ "budget.hours" = {} }}\n'
-    for hours, said in ((0.5, "0.5 hours"), (100.0, "2 hours")):
-        results, last = compared(2.0, grid_text=own.format(hours))
+    own += '[[method]]\nname = "own"\nlike = "{}"\nset = {{ "budget.hours" = {} }}\n'
+    for like, hours, said in (("cot", 0.1, "0.1 hours"), ("metaspo", 0.5, "0.5 hours"), ("metaspo", 99.0, "2 hours")):
+        results, last = compared(2.0, grid_text=own.format(like, hours))
         assert last < 2.0
         assert said in results[-1].stopped
+
+
+def test_what_follows_a_cells_run_is_within_the_hours_too(compared: Compare) -> None:
+    grid = 'config = "run.toml"\nmethods = ["cot"]\n[[transfer]]\nmodel = "other"\nendpoints = ["http://127.0.0.1:1"]\n'
+    (alone,), needed = compared(1000.0, grid_text=grid.partition("[[")[0])
+    assert alone.tests
+    (stopped,), last = compared(needed / 2, grid_text=grid)
+    assert last < needed / 2
+    assert "hours of this start are over" in stopped.stopped
+    assert compared(1000.0, grid_text=grid).results[0].tests == alone.tests
 
 
 @pytest.fixture
@@ -293,6 +306,16 @@ def test_hours_are_of_commands_and_a_key_of_a_server_has_none(tmp_path: Path) ->
     (tmp_path / "serve.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"keys\.0\.budget\.hours: unknown key"):
         load_serve_config(tmp_path / "serve.toml", overrides={})
+
+
+def test_the_live_page_says_where_the_time_is_over() -> None:
+    live = {"planned": 1000, "settled": 100, "seconds_left": [50_000.0, 65_200.0], "stops_in": 28_800.0}
+    told = _progress(live, running=True)
+    assert told is not None
+    assert told["left"] == "13.9 to 18.1 h left, stops in 8.0 h at about 55%"
+    endless = _progress({**live, "stops_in": None}, running=True)
+    assert endless is not None
+    assert endless["left"] == "13.9 to 18.1 h left"
 
 
 @pytest.mark.usefixtures("project")
