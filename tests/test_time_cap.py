@@ -61,7 +61,8 @@ class Server:
 
 
 def prepared(folder: Path, hours: float | None) -> Prepared:
-    config = make_config({"runs": "runs", "budget": {"hours": hours}, "iterations": 1, "outer": {"candidates": 2}})
+    small = {"iterations": 1, "inner": {"candidates": 1, "keep": 1}, "outer": {"candidates": 2}}
+    config = make_config({"runs": "runs", "budget": {"hours": hours}, **small})
     return Prepared(config=config, tasks=TASKS, folder=folder)
 
 
@@ -102,7 +103,7 @@ def directory(what: Prepared) -> RunDirectory:
 
 
 @given(shares=st.lists(st.floats(0.15, 0.9), min_size=1, max_size=4), seed=st.integers(0, 99), tokens=st.booleans())
-@settings(max_examples=examples(4, random=60), deadline=None)
+@settings(max_examples=examples(3, random=60), deadline=None)
 def test_a_run_that_time_stops_comes_to_the_same_bytes(
     undisturbed: tuple[bytes, float], shares: list[float], seed: int, tokens: bool
 ) -> None:
@@ -121,12 +122,12 @@ def test_a_run_that_time_stops_comes_to_the_same_bytes(
 def test_nothing_is_asked_once_the_time_is_over(tmp_path: Path, billing: Billing) -> None:
     """What is out then ends as at an interrupt: it is broken off or, where it is paid for, may come in for a while."""
     server = Server(billing)
-    ended, seconds = session(server, prepared(tmp_path, 1.5))
+    ended, seconds = session(server, prepared(tmp_path, 0.75))
     assert isinstance(ended, BudgetExhausted)
-    assert (ended.cap, ended.limit) == ("hours", 1.5)
-    assert max(server.sent) < 1.5 * HOUR <= seconds <= 1.5 * HOUR + (0 if billing == "time" else 60)
+    assert (ended.cap, ended.limit) == ("hours", 0.75)
+    assert max(server.sent) < 0.75 * HOUR <= seconds <= 0.75 * HOUR + (0 if billing == "time" else 60)
     assert str(ended).startswith(
-        "The budget is used up: the 1.5 hours of this start are over; everything answered is kept"
+        "The budget is used up: the 0.75 hours of this start are over; everything answered is kept"
     )
     summary = json.loads(directory(prepared(tmp_path, None)).summary.read_bytes())
     assert (summary["cap"], summary["stopped"], summary["finished"]) == ("hours", str(ended), False)
@@ -176,10 +177,11 @@ GRID = 'config = "run.toml"\nseeds = [1]\nmethods = ["default", "outer-only", "m
 
 
 class Compared(NamedTuple):
-    """What a comparison came to, and the hour in which the last request was sent."""
+    """What a comparison came to, the hour in which the last request was sent, and how many were."""
 
     results: list[CellResult]
     last: float
+    calls: int
 
 
 Compare = Callable[..., Compared]
@@ -196,12 +198,12 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
 
     monkeypatch.setattr("metaspo.engine.runtime.gateway.make_lane", lambda name, _table, **_more: server.lane(name))
 
-    def start(hours: float, *, grid_text: str = GRID) -> Compared:
+    def start(hours: float, *, grid_text: str = GRID, caps: str = "") -> Compared:
         grid.write_text(grid_text, encoding="utf-8")
-        config.write_text(f"{text}\n[budget]\nhours = {hours}\n", encoding="utf-8")
+        config.write_text(f"{text}\n[budget]\nhours = {hours}\n{caps}", encoding="utf-8")
         server.sent.clear()
         results = run_virtual(compare(load_grid(grid), observer=lambda _: Observer()))
-        return Compared(results, max(server.sent, default=0.0) / HOUR)
+        return Compared(results, max(server.sent, default=0.0) / HOUR, len(server.sent))
 
     return start
 
@@ -212,7 +214,7 @@ def results_in(folder: Path) -> dict[str, bytes]:
 
 def test_a_comparison_has_its_hours_for_all_of_its_cells(compared: Compare, tmp_path: Path) -> None:
     """Those that have not begun by then do not begin."""
-    results, last = compared(2.0)
+    results, last, _ = compared(2.0)
     assert last < 2.0
     assert ["the 2 hours of this start are over" in result.stopped for result in results] == [False, True, True]
     begun = [path.parent.name.split(".")[1] for path in tmp_path.glob(".metaspo/runs/*/journal.jsonl")]
@@ -222,7 +224,7 @@ def test_a_comparison_has_its_hours_for_all_of_its_cells(compared: Compare, tmp_
 @pytest.mark.slow
 def test_a_comparison_that_time_stops_comes_to_the_same_bytes(compared: Compare, tmp_path: Path) -> None:
     for _ in range(30):
-        results, last = compared(4.0)
+        results, last, _ = compared(4.0)
         assert last < 4.0
         if not any(result.stopped for result in results):
             break
@@ -238,16 +240,24 @@ def test_a_cell_with_hours_of_its_own_has_no_more_than_the_comparison(compared: 
     own = 'config = "run.toml"\nmethods = ["default"]\n'
     own += '[[method]]\nname = "own"\nlike = "{}"\nset = {{ "budget.hours" = {} }}\n'
     for like, hours, said in (("cot", 0.1, "0.1 hours"), ("metaspo", 0.5, "0.5 hours"), ("metaspo", 99.0, "2 hours")):
-        results, last = compared(2.0, grid_text=own.format(like, hours))
+        results, last, _ = compared(2.0, grid_text=own.format(like, hours))
         assert last < 2.0
         assert said in results[-1].stopped
 
 
+def test_a_cell_with_hours_of_its_own_shares_the_other_caps(compared: Compare) -> None:
+    grid = 'config = "run.toml"\nmethods = ["default"]\n'
+    grid += '[[method]]\nname = "own"\nlike = "cot"\nset = { "budget.hours" = 50.0 }\n'
+    results, _, calls = compared(100.0, grid_text=grid, caps="calls = 15\n")
+    assert calls == 15
+    assert any("15 of 15 calls" in result.stopped for result in results)
+
+
 def test_what_follows_a_cells_run_is_within_the_hours_too(compared: Compare) -> None:
     grid = 'config = "run.toml"\nmethods = ["cot"]\n[[transfer]]\nmodel = "other"\nendpoints = ["http://127.0.0.1:1"]\n'
-    (alone,), needed = compared(1000.0, grid_text=grid.partition("[[")[0])
+    (alone,), needed, _ = compared(1000.0, grid_text=grid.partition("[[")[0])
     assert alone.tests
-    (stopped,), last = compared(needed / 2, grid_text=grid)
+    (stopped,), last, _ = compared(needed / 2, grid_text=grid)
     assert last < needed / 2
     assert "hours of this start are over" in stopped.stopped
     assert compared(1000.0, grid_text=grid).results[0].tests == alone.tests

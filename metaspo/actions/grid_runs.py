@@ -92,7 +92,7 @@ def _print_plan(grid: Grid, *, json: bool) -> None:
     capped = [
         plan
         for cell in grid.cells
-        if cell.prepared.config.budget == grid.budget  # else it has its own
+        if cell.prepared.config.budget.caps == grid.budget.caps  # else it has its own
         for _, plan in plan_cell(grid, cell)
     ]
     caps = caps_reached(grid.budget, capped)
