@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from chat_server import TOO_LONG, ChatServer
-from command_line import here, write_project
+from command_line import draw_nothing, here, write_project
 from world import World
+
+from metaspo.engine.studies import load_grid
 
 WORLD = World(3, malformed=0.1)
 PRICES = "prices = {input = 1.0, output = 2.0}"
@@ -147,6 +149,25 @@ def test_a_cap_is_over_all_that_a_study_does_in_all_its_sessions(
         assert ended.code == 3
         assert any(f"{cap} of {cap} calls" in line for line in ended.errors), ended.err
         assert server.calls == cap
+
+
+def test_a_cell_that_could_not_begin_leaves_the_others_of_a_capped_comparison_alone(
+    project: tuple[Path, ChatServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it wrote into is closed, and they go on with the purse that it was to share."""
+    folder, _ = project
+    draw_nothing(monkeypatch)
+    config = (folder / "run.toml").read_text(encoding="utf-8")
+    (folder / "run.toml").write_text(f"{config}\n[budget]\ncalls = 5000\n", encoding="utf-8")
+    grid = 'config = "run.toml"\nparallel = 1\nmethods = ["outer-only", "metaspo"]\n'
+    (folder / "grid.toml").write_text(grid, encoding="utf-8")
+    first, second = (cell.prepared.directory for cell in load_grid(folder / "grid.toml").cells)
+    assert first is not None
+    assert second is not None
+    first.ledger.mkdir(parents=True)
+    ended = here("compare", "grid.toml", "--quiet")
+    assert (ended.code, [".ledger" in line for line in ended.errors]) == (3, [True])
+    assert second.result.is_file()
 
 
 def test_values_that_no_journal_holds_are_refused_at_the_door(project: tuple[Path, ChatServer]) -> None:

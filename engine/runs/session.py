@@ -151,6 +151,7 @@ async def open_session(
             purse = Purse(prepared.config.budget.caps, spent=earlier.of_budget, unanswered=unanswered(earlier))
         context = make_context(prepared, gateway, names, journal=watched, observer=observer, name=name, purse=purse)
         account = context.account
+        stack.callback(account.silence)  # a purse of the whole command goes on when the journal is closed
         live = LiveObserver(observer, directory, gateway, account) if directory else None
         if directory:
             stack.enter_context(kept_ledger(directory, account, session=number, spent=account.counts))
