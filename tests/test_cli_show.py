@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer
-from command_line import end, here, run_into, start
+from command_line import draw_nothing, end, here, run_into, start
+from sizes import rest_is_slow
 from world import World, make_config, make_task
 
 from metaspo.backends import Simulated
@@ -119,6 +120,28 @@ def test_the_command_that_goes_on_with_a_run_is_told_with_what_was_set_and_the_c
     assert run["line"]["state"] == "finished"
     assert run["line"]["goes_on_with"] == ""
     assert "Go on with it" not in shown()
+
+
+@pytest.mark.parametrize(
+    "command", rest_is_slow(["ablate run.toml --over tasks --method metaspo --seed 3", "compare grid.toml"])
+)
+def test_a_run_of_a_comparison_goes_on_with_the_comparison(
+    project: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """What it is optimized on the config alone does not say: by that another run would begin."""
+    draw_nothing(monkeypatch)
+    grid = 'config = "run.toml"\n[[method]]\nname = "less"\nlike = "metaspo"\nwithout = "a"\n'
+    (project / "grid.toml").write_text(grid)
+    config = (project / "run.toml").read_text()
+    (project / "run.toml").write_text(f"{config}\n[budget]\ncalls = 7\n")
+    assert here(*command.split(), "--equal-calls", "90").code == 3
+    begun = {run["name"]: run["goes_on_with"] for run in here("runs", "--json").data}
+    (offered,) = set(begun.values())
+    name, file, *options = command.split()
+    assert offered == " ".join(("metaspo", name, str(project / file), *options, "--equal-calls", "90"))
+    (project / "run.toml").write_text(config)
+    assert here(*shlex.split(offered)[1:]).code == 0
+    assert {run["name"] for run in here("runs", "--json").data if run["result"]} == begun.keys()
 
 
 def test_a_run_that_cannot_go_on_says_why_wherever_a_command_would_be_offered(

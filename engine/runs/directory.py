@@ -1,7 +1,8 @@
 """A run's directory: everything that is left of it, and who may write there.
 
 config.json     the resolved config
-origin.json     its file, what was `set` over it, where paths of `data` start, and those of cache and runs (`folder`)
+origin.json     its file, what was `set` over it, where paths of `data` start, and those of cache and runs (`folder`);
+                the `command` that it is a part of
 journal.jsonl   every event
 live.json       how far the session is, now and then; nothing follows from it
 .ledger         while a session goes on, or was killed: what it has spent
@@ -121,18 +122,23 @@ class RunDirectory:
         data: Path,
         file: Path | None = None,
         overrides: Mapping[str, Any] = MappingProxyType({}),
+        part_of: str = "",
     ) -> None:
-        """Write the resolved config, its file with what was set over it, and where its relative paths start."""
+        """Write the resolved config, its file with what was set over it, where its relative paths start, and the
+        command that it is a part of."""
         write_json(self.config, config.model_dump(mode="json"))
         origin = {"folder": folder, "data": data} | ({"config": file} if file else {})
         texts = {name: str(path.absolute()) for name, path in origin.items()}
         changed = {"set": to_jsonable_python(dict(overrides), fallback=str)} if file and overrides else {}
-        write_json(self.origin, {**texts, **changed})
+        write_json(self.origin, {**texts, **changed, **({"command": part_of} if part_of else {})})
 
     @property
     def command(self) -> str:
-        """The command of its last session, as `command_of` has it; "" where its config is not known."""
+        """The command of its last session, as `command_of` has it, or that it is a part of; "" where its config is not
+        known."""
         origin = table_in(self.origin)
+        if isinstance(whole := origin.get("command"), str):
+            return whole
         path = Path(str(origin.get("config", "")))
         return command_of(path, table(origin.get("set"))) if path.is_absolute() else ""
 

@@ -31,9 +31,12 @@ def going_on(run: RunDirectory) -> GoingOn:
         began = run.config.stat().st_mtime
         if any(other.config.stat().st_mtime > began for other in run.others_of(command)):
             return GoingOn()
-    file = Path(table_in(run.origin)["config"])
+    origin = table_in(run.origin)
+    file = Path(str(origin.get("config", "")))
     if not file.is_file():
         return GoingOn(hindered=f"{file}: there is no such file any more; it is the config of {run.name}")
+    if origin.get("command") == command:  # of which the caps are
+        return GoingOn(command)
     capped = any(table(table_in(run.config).get("budget")).get(cap) is not None for cap in CAPS)
     try:
         require_known(run, capped=capped)

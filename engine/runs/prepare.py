@@ -32,6 +32,7 @@ class Prepared:
         start: the run whose prompts the config's first ones are.
         source: the config's file, for messages.
         overrides: what was set over it, by dotted key.
+        part_of: the command that its run is a part of, on tasks that the config alone may not say; "" for its own.
     """
 
     config: RunConfig
@@ -43,6 +44,7 @@ class Prepared:
     start: StartedFrom = NO_RUN
     source: str = "config"
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    part_of: str = ""
 
     @cached_property
     def directory(self) -> RunDirectory | None:

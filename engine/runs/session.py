@@ -233,6 +233,7 @@ def _journal(prepared: Prepared) -> Iterator[Journal]:
             data=prepared.data,
             file=file if file.is_file() else None,
             overrides=prepared.overrides,
+            part_of=prepared.part_of,
         )
         journal = FileJournal(directory.journal, clock=asyncio.get_running_loop().time)
         try:

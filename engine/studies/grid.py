@@ -1,6 +1,7 @@
 """What a comparison puts side by side: methods x domains x seeds, and what is done with each."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -73,13 +74,16 @@ def load_grid(path: Path, *, equal_calls: int | None = None) -> Grid:
     raw = read_toml(path)
     refuse_run(raw, path)
     raw.setdefault("name", name_of(path))
+    command = ["metaspo", "compare", str(path.absolute())]
     if equal_calls is not None:
         raw["equal_calls"] = equal_calls
-    return prepare_grid(validated(GridConfig, raw, source=str(path)), folder=path.parent)
+        command += ["--equal-calls", str(equal_calls)]
+    config = validated(GridConfig, raw, source=str(path))
+    return prepare_grid(config, folder=path.parent, command=shlex.join(command))
 
 
-def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
-    """Prepare every cell; `folder` is where the grid's paths start."""
+def prepare_grid(config: GridConfig, *, folder: Path, command: str = "") -> Grid:
+    """Prepare every cell; `folder` is where the grid's paths start, `command` what runs it."""
     methods = [method(name, folder=folder) for name in config.methods]
     methods += [_variant_of(table, folder=folder) for table in config.method]
     check_fixed(methods)
@@ -99,6 +103,7 @@ def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
             seed=seed,
             name=names[variant.name],
             reader=reader,
+            command=command,
         )
         for domain in config.domains or (OWN_TASKS,)
         for variant in methods
@@ -157,6 +162,7 @@ def _cell(
     seed: int,
     name: str,
     reader: Reader,
+    command: str,
 ) -> Cell:
     parts: Sequence[str] = [config.name, name, *([domain] if domain else []), f"seed{seed}"]
     changes: dict[str, Any] = {"name": ".".join(parts), "seed": seed}
@@ -168,7 +174,7 @@ def _cell(
         changes["train_calls"] = config.equal_calls * (len(config.domains) if variant.everywhere else 1)
     try:
         overrides = {**variant.overrides(iterations), "test.baseline": False, **changes}
-        prepared = prepare(path, overrides=overrides, reader=reader)
+        prepared = replace(prepare(path, overrides=overrides, reader=reader), part_of=command)
     except ConfigError as error:
         raise ConfigError(f"method '{variant.name}': {error}" if variant.changes else str(error)) from None
     check_writes(variant, prepared)

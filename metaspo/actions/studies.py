@@ -1,5 +1,6 @@
 """Methods side by side: the grids of what options name, run and told."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -79,7 +80,12 @@ def ablate_method(
         optimizers = _optimizers([config, *to]) if chosen == "optimizer" else []
         methods = ablation(chosen, like=like, sources=sources, optimizers=optimizers)
         name = f"{config.stem}-ablate-{over}"
-        made = _grid_of_seen(config, name, seeds=seeds or [run.seed], methods=methods, equal_calls=equal_calls)
+        options = [*_options("--seed", seeds), *_options("--to", [path.absolute() for path in to])]
+        options += _options("--equal-calls", [] if equal_calls is None else [equal_calls])
+        command = shlex.join(("metaspo", "ablate", str(config.absolute()), "--over", over, "--method", like, *options))
+        made = _grid_of_seen(
+            config, name, seeds=seeds or [run.seed], methods=methods, equal_calls=equal_calls, command=command
+        )
         run_study(made, plan=plan, folder=folder, json=json, quiet=quiet)
 
 
@@ -148,19 +154,32 @@ def _optimizers(configs: Sequence[Path]) -> list[ModelTable]:
     return [table for table in tables.values() if table is not None]
 
 
-def _grid(config: Path, name: str, *, seeds: list[int], parts: Mapping[str, Any]) -> Grid:
+def _options(name: str, values: Sequence[object] | None) -> list[str]:
+    """An option that is given once for each value."""
+    return [word for value in values or () for word in (name, str(value))]
+
+
+def _grid(config: Path, name: str, *, seeds: list[int], parts: Mapping[str, Any], command: str = "") -> Grid:
     """The grid of a config; `parts` are further fields of `GridConfig`."""
     fields = {"name": file_name(name), "config": config.name, "seeds": tuple(seeds)}
-    return prepare_grid(validated(GridConfig, {**fields, **parts}, source=str(config)), folder=config.parent)
+    made = validated(GridConfig, {**fields, **parts}, source=str(config))
+    return prepare_grid(made, folder=config.parent, command=command)
 
 
 def _grid_of_seen(
-    config: Path, name: str, *, seeds: list[int], methods: Sequence[MethodTable], equal_calls: int | None
+    config: Path,
+    name: str,
+    *,
+    seeds: list[int],
+    methods: Sequence[MethodTable],
+    equal_calls: int | None,
+    command: str,
 ) -> Grid:
     """The grid of an ablation, whose methods nobody named, without those that nothing would be seen of."""
     while True:
         try:
-            return _grid(config, name, seeds=seeds, parts={"method": methods, "equal_calls": equal_calls})
+            parts = {"method": methods, "equal_calls": equal_calls}
+            return _grid(config, name, seeds=seeds, parts=parts, command=command)
         except UnseenMethod as unseen:
             methods = [method for method in methods if method.name != unseen.method]
             err.print(f"note: {unseen}")
