@@ -239,7 +239,7 @@ def _print_session(out: Console, session: Session, *, told: bool, again: str) ->
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.since))
     spent = f"{counted(session.calls, 'call')}, {show_dollars(session.dollars, unpriced=session.unpriced)}"
     if session.state == "running":
-        minutes = (time.time() - session.since) / 60
+        minutes = max(session.seconds, time.time() - session.since) / 60  # clocks may be set back meanwhile
         text = f"Under way since {since} ({minutes:,.1f} min): {session.stage}; {spent} up to its last scored prompt."
     else:
         text = (

@@ -41,7 +41,9 @@ def shown() -> str:
     return here("show", name).out
 
 
-def test_a_run_under_way_is_shown_as_one_with_what_it_has_spent(project: Path, server: ChatServer) -> None:
+def test_a_run_under_way_is_shown_as_one_with_what_it_has_spent(
+    project: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = run_into(project, server, calls=80)
     text = shown()
     assert UNDER_WAY in text
@@ -56,6 +58,9 @@ def test_a_run_under_way_is_shown_as_one_with_what_it_has_spent(project: Path, s
     assert 0 < session["calls"] == said[-1].calls <= 80
     assert f"{session['calls']} calls" in text
     assert session["stage"] in text
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: 0.0)
+        assert "(-" not in shown(), "the machine's clock was set back"
     server.release()
     assert session["stage"] in end(running).err
     after = here("show", run["name"], "--json").data
