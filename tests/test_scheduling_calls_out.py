@@ -10,18 +10,19 @@ from metaspo.scheduling.lanes.calls_out import UNSTORED, CallsOut
 from metaspo.scheduling.lanes.endpoints import Endpoint
 from metaspo.scheduling.lanes.flight import Call, Flight
 from metaspo.scheduling.limits.limits import RateLimits
+from metaspo.scheduling.queue import Priority
 
 ACCOUNT = Account("run")
 RIG = Rig()
 
 
-def flight_of(number: int) -> Flight:
-    return Flight(str(number), ask(number), Asker(str(number), ACCOUNT, []), home=RIG.state, priority=())
+def flight_of(number: int, *, priority: Priority = ()) -> Flight:
+    return Flight(str(number), ask(number), Asker(str(number), ACCOUNT, []), home=RIG.state, priority=priority)
 
 
-def start(calls: CallsOut, number: int, at: float) -> Call:
+def start(calls: CallsOut, number: int, at: float, *, priority: Priority = ()) -> Call:
     """A call goes to an endpoint of its own."""
-    flight = flight_of(number)
+    flight = flight_of(number, priority=priority)
     funds = RIG.state.books.fund(ACCOUNT, flight)
     assert funds is not None
     return calls.start(flight, Endpoint(Server()), funds, RateLimits().reserve(1, at), at)
@@ -94,6 +95,20 @@ def test_a_call_is_broken_off_unless_its_answer_is_here_already(here: bool) -> N
     calls.ended(call)
     assert (calls.in_flight, call.endpoint.in_flight) == (1, 0)
     assert list(calls) == [other]
+
+
+def test_a_call_is_more_urgent_than_others_while_it_is_out_and_not_broken_off() -> None:
+    """By the priority with which it went."""
+    calls = CallsOut("lane", LaneSettings())
+    assert not calls.has_more_urgent((9,))
+    sent = [start(calls, number, 0.0, priority=(number,)) for number in (2, 1, 3)]
+    assert [calls.has_more_urgent((number,)) for number in (1, 2)] == [False, True]
+    sent[1].cancel = lambda: True
+    calls.abort(sent[1], ERRORS["late"])
+    assert [calls.has_more_urgent((number,)) for number in (2, 3)] == [False, True]
+    calls.ended(sent[1])
+    calls.ended(sent[0])
+    assert [calls.has_more_urgent((number,)) for number in (3, 4)] == [False, True]
 
 
 def test_a_call_that_hangs_and_is_broken_off_is_one_of_those_that_are_asked_again() -> None:

@@ -13,6 +13,7 @@ from sizes import rest_is_slow
 from metaspo.backends import Overloaded, Request
 from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
+from metaspo.engine.gather import gather
 from metaspo.scheduling import ConcurrencyChanged, Event, Gateway, Lane, LaneSettings
 from metaspo.scheduling.limits.concurrency import (
     CEILING_MEMORY,
@@ -178,6 +179,47 @@ def highest(servers: list[Gauged], calls: int) -> tuple[float, int]:
 
     took = run_virtual(main())
     return took, max(event.after for event in events if isinstance(event, ConcurrencyChanged))
+
+
+def in_line(server: Gauged) -> dict[str, float]:
+    """What it works on, and what waits."""
+    return {
+        "running": float(min(server.slots, server.running)),
+        "waiting": float(max(0, server.running - server.slots)),
+    }
+
+
+def beside_a_flood(setting: LaneSettings, *, priority: int = 1) -> tuple[float, float]:
+    """Virtual seconds that seven urgent calls take, one after the other, in the mean over twenty who ask so, and until
+    many others are answered, too, that are less urgent."""
+
+    async def main() -> tuple[float, float]:
+        lane = Lane("lane", [Gauged("a", in_line, slots=200)], setting)
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+
+            async def urgent(number: int) -> float:
+                await asyncio.sleep(number / 20)
+                began = now()
+                for each in range(7):
+                    await gateway.complete(ask(100 * number + each), lane="lane", priority=(priority,))
+                return now() - began
+
+            flood = [ask(number) for number in range(10_000, 12_000)]
+            many = asyncio.create_task(gateway.complete_many(flood, lane="lane", priority=(2,)))
+            taken = await gather(map(urgent, range(20)))
+            await many
+            return sum(taken) / 20, now()
+
+    return run_virtual(main())
+
+
+def test_what_is_less_urgent_does_not_wait_at_a_server_before_what_is_more_urgent() -> None:
+    """Beyond what keeps it busy: urgent calls take less than with a quarter more out than it runs at once, though its
+    number is yet to be found, and all that is asked ends as soon as where nothing is more urgent."""
+    auto = LaneSettings(max_concurrency=2_000)
+    urgent, end = beside_a_flood(auto)
+    assert urgent <= 0.95 * beside_a_flood(LaneSettings(concurrency=250))[0]
+    assert end <= 1.01 * beside_a_flood(auto, priority=2)[1]
 
 
 def test_gauges_that_do_not_show_what_is_out_move_nothing() -> None:

@@ -179,6 +179,17 @@ def test_it_gets_no_more_than_it_would_soon_answer_if_more_brought_nothing() -> 
     assert [told(rate, 6).limit for rate in (3.0, 0.8, 0.2)] == [32, 24, 8]
 
 
+def test_it_is_known_how_many_are_enough_once_a_server_tells_of_a_line_where_calls_take_long() -> None:
+    """A tenth more than it ran at most since then, or what chance may ask for; of shorter ones a line is soon gone."""
+    assert [told(10.0, 5, running=1_000.0, waiting=waiting).enough for waiting in (101.0, 100.0)] == [1_100.0, inf]
+    assert told(10.0, 5, running=400.0, waiting=41.0).enough == 460.0
+    assert [told(rate, 5, running=400.0, waiting=41.0).enough for rate in (15.0, 17.0)] == [460.0, inf], "8 are out"
+    control = told(10.0, 5, running=1_000.0, waiting=101.0)
+    for running, waiting, enough in ((2_000, 0, 2_200), (900, 500, 2_200), (0, 0, inf), (900, 0, inf), (900, 91, 990)):
+        control.on_load(2.0, running=running, waiting=waiting, preempted=0)
+        assert control.enough == enough
+
+
 def test_gauges_tell_nothing_of_more_while_slots_are_free_or_before_a_step_has_shown() -> None:
     """Four answers after it, or after a fault."""
     assert told(10.0, 5, used=0.81).limit == 32

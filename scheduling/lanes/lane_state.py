@@ -186,15 +186,18 @@ class LaneState:
     def next_start(self, now: float) -> Call | None:
         """The call of the first in the queue, on its way from here on; None if it may not go now.
 
-        What may hold it back, in this order: there is no slot; its purse's share of a common cap is on its way, another
-        process asks it, or nobody can pay (then it leaves the queue, and the next one is the first); the rate limit; no
-        endpoint takes it. A proof is asked for whoever asks the same: its answer is known.
+        What may hold it back, in this order: there is no slot; a more urgent call is out, and enough are to keep the
+        servers busy; its purse's share of a common cap is on its way, another process asks it, or nobody can pay (then
+        it leaves the queue, and the next one is the first); the rate limit; no endpoint takes it. A proof is asked
+        for whoever asks the same: its answer is known.
         """
         waiting, calls, wait, flight = self._waiting, self._calls, 0.0, None
         slots, limits = self._throttle.concurrency, self._throttle.limits
         if self.allowance is not None:
             self.allowance.demand = min(waiting.queued + len(calls.late), calls.free(slots))
         while (room := calls.has_slot(slots)) and (flight := waiting.first()) is not None:
+            if calls.in_flight >= self._throttle.control.enough and calls.has_more_urgent(flight.priority):
+                break
             if flight.funds is None and flight.payer.purse.filling:
                 waiting.let_others_go(flight)  # not into its purse's line, where each is given what it may wait with
                 continue

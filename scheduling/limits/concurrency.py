@@ -8,7 +8,7 @@ ask. The rules for cuts, cool-down and "grow only if in use" follow inspect_ai's
 throughput is what a server needs that never refuses and only queues, as vLLM does.
 """
 
-from math import ceil, inf
+from math import ceil, inf, sqrt
 from typing import Literal
 
 from metaspo.scheduling.limits.meter import IN_USE, MIN_SKIP, Meter
@@ -31,6 +31,8 @@ ENOUGH_WAITING = 0.1  # of those running: with so many in line the server never 
 CEILING_MEMORY = 600.0  # seconds that a refusal's limit is remembered
 LEAP = 4
 OVERFULL = 1.25  # times what a server runs at once, where it tells that the rest waits
+SPREAD = 3  # times the square root of those running: how unevenly calls end and replicas fill
+LONG = 0.5  # seconds that calls take on average: where they take less, a line is soon gone
 LOOKS_APART = 0.05  # seconds between looks at the gauges in a search, at least
 LOOKS_A_STEP = 8  # or this part of the time since the last step
 SEEN = 0.5  # of what is out must be in the gauges: else they are of an earlier moment, or of another server
@@ -51,6 +53,12 @@ class ConcurrencyControl:
     def limit(self) -> int:
         """Calls that may be in flight now."""
         return self._limit
+
+    @property
+    def enough(self) -> float:
+        """Calls that keep the servers busy: beyond them none goes while a more urgent one is out, as the next such one
+        would wait behind it at a server, which takes them as they come. Infinite where that is not known."""
+        return inf
 
     @property
     def look_within(self) -> float:
@@ -90,7 +98,7 @@ class AutoConcurrency(ConcurrencyControl):
         self._ceiling = inf
         self._ceiling_set = 0.0
         self._server_full = False
-        self._running = 0.0
+        self._running = self._most_running = 0.0  # the most since it told of a line; 0 where calls are short
         self._in_use = False  # the slots, between the last two answers
         self._answered_at = self._moved_at = 0.0
         self._answers = 0  # since the limit is what it is
@@ -100,6 +108,12 @@ class AutoConcurrency(ConcurrencyControl):
     def __repr__(self) -> str:
         rate = "?" if self._base_rate is None else f"{self._base_rate:.3g}/s"
         return f"<AutoConcurrency limit={self._limit} phase={self._phase} base={self._base} at {rate}>"
+
+    @property
+    def enough(self) -> float:
+        """A little more than the server runs, where it tells that others wait and calls take long."""
+        most = self._most_running
+        return most + max(ENOUGH_WAITING * most, SPREAD * sqrt(most)) if most else inf
 
     @property
     def look_within(self) -> float:
@@ -142,6 +156,10 @@ class AutoConcurrency(ConcurrencyControl):
         """Do not grow while the server has enough waiting, by leaps while it has not though all slots are taken; shrink
         at once where it evicts running calls."""
         self._running, self._server_full = running, waiting > max(1.0, running * ENOUGH_WAITING)
+        if not running or self._taken - self._taken_before < LONG * self._answers:
+            self._most_running = 0.0
+        elif self._server_full or self._most_running:
+            self._most_running = max(self._most_running, running)
         if preempted > 0 and now >= self._cool_until:
             self._cool_until = now + COOL_DOWN
             self._settle_at(max(1, int(self._limit * CUT)), rate=None)
