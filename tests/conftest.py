@@ -78,6 +78,7 @@ WHOLE = (
     "test_tasks_data",
     "test_tasks_degenerate",
     "test_telemetry",
+    "test_time_cap",
     "test_track",
     "test_track_mlflow",
     "test_watch",

@@ -4,6 +4,7 @@ import asyncio
 from math import inf
 from pathlib import Path
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,9 +18,10 @@ from metaspo.engine import Observer, Prepared
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runs.session import make_context
+from metaspo.engine.runs.time_cap import TimeCap
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.time_left import TimeLeft, cut_short, spoken
-from metaspo.scheduling import Gateway, Lane, LaneSettings
+from metaspo.scheduling import BudgetExhausted, Gateway, Lane, LaneSettings
 
 
 class Moments(Observer):
@@ -180,3 +182,18 @@ def test_a_cap_on_time_stands_behind_the_time_left() -> None:
     assert words.endswith(", stops in 17 min at about 2%")
     left.stops = 1e6
     assert left.words(now=1000.0) == spoken(left.seconds(now=1000.0))
+
+
+@pytest.mark.virtual
+async def test_what_goes_on_is_ended_when_its_hours_are_over() -> None:
+    """And what has ended by then is not; of two caps the one that is over first holds."""
+    with TimeCap.of(1.0).kept():
+        await anyio.sleep(3599.0)
+    for hours, more in ((0.5, None), (0.5, 2.0), (2.0, 0.5)):
+        began = anyio.current_time()
+        cap = min(TimeCap.of(hours), TimeCap.of(more))
+        with pytest.raises(BudgetExhausted, match=r"the 0\.5 hours of this start"), cap.kept():
+            await anyio.sleep(7200.0)
+        assert anyio.current_time() == began + 1800.0
+    with TimeCap.of(None).kept():
+        await anyio.sleep(80_000.0)

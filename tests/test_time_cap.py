@@ -103,7 +103,7 @@ def directory(what: Prepared) -> RunDirectory:
 
 
 @given(shares=st.lists(st.floats(0.15, 0.9), min_size=1, max_size=4), seed=st.integers(0, 99), tokens=st.booleans())
-@settings(max_examples=examples(3, random=60), deadline=None)
+@settings(max_examples=examples(3, random=15), deadline=None)
 def test_a_run_that_time_stops_comes_to_the_same_bytes(
     undisturbed: tuple[bytes, float], shares: list[float], seed: int, tokens: bool
 ) -> None:
