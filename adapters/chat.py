@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from metaspo.backends import Completion, Request, read_chat_call
 from metaspo.backends.chat.answer import chat_answer
@@ -107,7 +107,16 @@ _CONFIGS: Final = _Configs()
 
 def client_from(client: Client | str | Path) -> Client:
     """A client, or that of a config's file, one for all who name it; it is closed when the interpreter ends."""
-    return client if isinstance(client, Client) else _CONFIGS.client(str(Path(client).resolve()))
+    return client if isinstance(client, Client) else _CONFIGS.client(config_of(client))
+
+
+def config_of(client: Client | str | Path) -> str:
+    """The whole path of the config that is named; "" for a client. Raises `TypeError` for what is neither."""
+    if isinstance(client, Client):
+        return ""
+    if not isinstance(cast(object, client), str | Path):
+        raise TypeError(f"client: give a metaspo.Client or the path of a config; this is a {type(client).__name__}")
+    return str(Path(client).resolve())
 
 
 class Connection:
@@ -120,7 +129,7 @@ class Connection:
     def __init__(self, client: Client | str | Path) -> None:
         """Opens the client of a config at once, so that its mistakes are told now."""
         self._client = client if isinstance(client, Client) else None
-        self.config = "" if isinstance(client, Client) else str(Path(client).resolve())
+        self.config = config_of(client)
         client_from(client)
 
     def __deepcopy__(self, _memo: object) -> Self:

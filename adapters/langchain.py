@@ -10,12 +10,14 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from metaspo.adapters.chat import acomplete_all, client_from, complete_all, request_of, requests_of
+from metaspo.adapters.chat import acomplete_all, client_from, complete_all, config_of, request_of, requests_of
 from metaspo.backends import Completion, rest_of, tool_calls_of
 from metaspo.backends.http.loose_json import loads
 from metaspo.scheduling import Client
+
+OF_THE_CLIENT = ("timeout", "max_retries")  # that LangChain's models may be given: limits and retries are the client's
 
 
 class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangChain is not there where types are checked
@@ -25,7 +27,7 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
         model: as the client's lanes name it.
         client: a `Client`, or the path of a config.
         temperature, max_tokens: None for the model's own.
-        model_kwargs: further fields of the body.
+        model_kwargs: further fields of the body, which may also be given by themselves (`top_p=0.9`).
     """
 
     model: str
@@ -33,6 +35,13 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
     temperature: float | None = None
     max_tokens: int | None = None
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_further_fields(cls, given: dict[str, Any]) -> dict[str, Any]:
+        further = {name: value for name, value in given.items() if name not in {*cls.model_fields, *OF_THE_CLIENT}}
+        rest = {name: value for name, value in given.items() if name not in further}
+        return {**rest, "model_kwargs": {**(given.get("model_kwargs") or {}), **further}}
 
     @property
     def _llm_type(self) -> str:
@@ -109,16 +118,16 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
         return client_from(self.client)
 
     def _body(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-        settings = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": stop}
+        settings = {"temperature": self.temperature, "max_tokens": self.max_tokens, **self.model_kwargs}
         said = convert_to_openai_messages(messages)
-        return {"model": self.model, "messages": said, **settings, **self.model_kwargs, **kwargs}
+        return {"model": self.model, "messages": said, **settings, **({"stop": stop} if stop else {}), **kwargs}
 
 
 def _said(client: Client | str | Path) -> str:
     """A config's path, or a digest of where a client asks: its URLs are not for traces."""
     if isinstance(client, Client):
         return hashlib.sha256(repr(sorted(client.endpoints.items())).encode()).hexdigest()[:16]
-    return str(Path(client).resolve())
+    return config_of(client)
 
 
 def _result(completions: list[Completion]) -> ChatResult:

@@ -5,6 +5,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from adapter_world import counting_server
@@ -47,6 +48,13 @@ def test_a_body_for_several_answers_is_as_many_requests_or_refused_where_one_is_
     assert chat.requests_of({**BODY, "n": 3}) == [chat.request_of(BODY)] * 3
     with pytest.raises(CallFailed, match="`n` must be 1 here"):
         chat.request_of({**BODY, "n": 3})
+
+
+@pytest.mark.parametrize("given", [None, 5, b"serve.toml"])
+def test_what_is_no_client_and_no_config_is_told_as_that(given: Any) -> None:  # noqa: ANN401 - whatever somebody gives
+    for opened in (chat.client_from, chat.Connection):
+        with pytest.raises(TypeError, match=r"give a metaspo\.Client or the path of a config; this is a"):
+            opened(given)
 
 
 def test_what_stands_in_an_extra_body_is_a_field_of_the_body() -> None:

@@ -124,3 +124,18 @@ async def test_n_answers_are_n_samples(tmp_path: Path) -> None:
         assert sorted(each.text for each in said) == ["yes 0", "yes 1", "yes 2"]
         with pytest.raises(CallFailed, match="`n` must be 1"):
             list(model.stream("Is it so?", n=3))
+
+
+def test_what_is_no_field_of_ours_is_one_of_the_body(tmp_path: Path) -> None:
+    """It was passed over, so that answers were other ones than asked for; a call's own words come last."""
+    with counting_server() as server, client_of(server, tmp_path) as client:
+        model = ChatMetaspo(model="m", client=client, top_p=0.5, stop=["a"], timeout=9, model_kwargs={"seed": 3})
+        model.invoke("Is it so?")
+        model.invoke("Is it so?", stop=["b"], top_p=0.1)
+    said = [
+        {name: json.loads(body).get(name) for name in ("top_p", "stop", "seed", "timeout")} for body in server.asked
+    ]
+    assert said == [
+        {"top_p": 0.5, "stop": ["a"], "seed": 3, "timeout": None},
+        {"top_p": 0.1, "stop": ["b"], "seed": 3, "timeout": None},
+    ]
