@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-STOOD_STILL, READ_FIRST = 0.1, 0.1
+STOOD_STILL, READ_FIRST = 0.1, 0.5
 """Seconds by which a timer is late after its process stood still (Ctrl-Z, a virtual machine that is paused, a long
 import), and seconds for reading what came meanwhile, before anything is given up that may be answered by now. Once: a
 process that is always late gives up as well."""
