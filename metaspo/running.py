@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from typing import Any, TypeVar
 
 from metaspo.backends.loops.event_loop import new_event_loop
@@ -25,8 +26,9 @@ ENDING = (
 )
 
 
-def _cancel_once(task: asyncio.Task[Any]) -> None:
-    if task.cancelling():
+def _cancel_once(task: asyncio.Task[Any], heard: Iterator[int]) -> None:
+    """`heard` counts; whether the task is being cancelled does not tell, for a cap on time cancels, too."""
+    if next(heard):
         return
     task.cancel()
     asyncio.get_running_loop().call_later(SOON, say_note, ENDING)
@@ -91,11 +93,11 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
     async def with_signals() -> T:
         nonlocal cancelled
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        loop, task, heard = asyncio.get_running_loop(), asyncio.current_task(), count()
         if task is not None:
             for number in SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                    loop.add_signal_handler(number, _cancel_once, task)
+                    loop.add_signal_handler(number, _cancel_once, task, heard)
         try:
             return await main
         except asyncio.CancelledError:

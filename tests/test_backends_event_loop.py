@@ -10,6 +10,7 @@ import pytest
 
 from metaspo.console import HurriedInterrupt
 from metaspo.engine.gather import gather
+from metaspo.engine.runs.time_cap import TimeCap
 from metaspo.running import run_async
 
 
@@ -78,6 +79,27 @@ def test_a_ctrl_c_after_the_first_signal_is_immediate(
     try:
         with pytest.raises(HurriedInterrupt):
             run_async(_cancelled_by(first, then="SIGINT"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("uvloop", [True, False])
+def test_ctrl_c_is_heard_while_a_cap_on_time_ends_code_that_catches_it(
+    monkeypatch: pytest.MonkeyPatch, *, uvloop: bool
+) -> None:
+    async def stubborn() -> None:
+        with TimeCap.of(1e-9).kept():
+            for _ in range(100):
+                try:
+                    await asyncio.sleep(1e8)
+                except asyncio.CancelledError:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+    _choose_loop(monkeypatch, uvloop=uvloop)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(HurriedInterrupt):
+            run_async(stubborn())
     finally:
         signal.signal(signal.SIGINT, before)
 
