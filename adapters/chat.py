@@ -27,9 +27,13 @@ def request_of(body: Mapping[str, Any]) -> Request:
 def requests_of(body: Mapping[str, Any]) -> list[Request]:
     """A chat's body as a request for each of the `n` answers that it wants. Further fields may stand in `extra_body`,
     as OpenAI's own client takes them. Raises `CallFailed` for what cannot be done."""
+    further = body.get("extra_body") or {}
+    if not isinstance(further, Mapping):
+        kind = type(further).__name__
+        raise CallFailed(f"`extra_body` must be a mapping of further fields, not a {kind}.", kind="request")
     try:
-        call = read_chat_call({**body, "extra_body": None, **(body.get("extra_body") or {})})
-    except (TypeError, ValueError) as error:
+        call = read_chat_call({**body, "extra_body": None, **further})
+    except ValueError as error:
         raise call_failed(error) from error
     return [call.request] * call.choices
 

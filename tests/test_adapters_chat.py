@@ -61,8 +61,9 @@ def test_what_stands_in_an_extra_body_is_a_field_of_the_body() -> None:
     """As OpenAI's own client has it."""
     assert chat.request_of({**BODY, "extra_body": {"top_k": 5}}) == chat.request_of({**BODY, "top_k": 5})
     assert chat.request_of({**BODY, "extra_body": None}) == chat.request_of(BODY)
-    with pytest.raises(CallFailed, match="mapping"):
+    with pytest.raises(CallFailed, match="`extra_body` must be a mapping") as failed:
         chat.request_of({**BODY, "extra_body": 5})
+    assert failed.value.kind == "request", "no mistake of metaspo's"
 
 
 PROGRAM = """
