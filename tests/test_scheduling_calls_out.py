@@ -107,6 +107,8 @@ def test_a_call_is_more_urgent_than_others_while_it_is_out_and_not_broken_off() 
     calls.abort(sent[1], ERRORS["late"])
     assert [calls.has_more_urgent((number,)) for number in (2, 3)] == [False, True]
     calls.ended(sent[1])
+    sent[0].flight.priority = (0,)  # somebody more urgent waits for it, too
+    assert not calls.has_more_urgent((2,))
     calls.ended(sent[0])
     assert [calls.has_more_urgent((number,)) for number in (3, 4)] == [False, True]
 

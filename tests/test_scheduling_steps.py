@@ -183,9 +183,11 @@ def test_it_is_known_how_many_are_enough_once_a_server_tells_of_a_line_where_cal
     """A tenth more than it ran at most since then, or what chance may ask for; of shorter ones a line is soon gone."""
     assert [told(10.0, 5, running=1_000.0, waiting=waiting).enough for waiting in (101.0, 100.0)] == [1_100.0, inf]
     assert told(10.0, 5, running=400.0, waiting=41.0).enough == 460.0
-    assert [told(rate, 5, running=400.0, waiting=41.0).enough for rate in (15.0, 17.0)] == [460.0, inf], "8 are out"
+    long = [told(rate, 5, running=400.0, waiting=41.0).enough for rate in (15.9, 16.1)]
+    assert long == [460.0, inf], "half a second, by eight that are out"
+    assert [told(10.0, answers, running=400.0, waiting=41.0).enough for answers in (4, 3)] == [460.0, inf]
     control = told(10.0, 5, running=1_000.0, waiting=101.0)
-    for running, waiting, enough in ((2_000, 0, 2_200), (900, 500, 2_200), (0, 0, inf), (900, 0, inf), (900, 91, 990)):
+    for running, waiting, enough in ((2_000, 0, 2_200), (900, 500, 2_200), (0, 0, inf), (900, 0, inf)):
         control.on_load(2.0, running=running, waiting=waiting, preempted=0)
         assert control.enough == enough
 

@@ -16,7 +16,7 @@ from metaspo.scheduling.lanes.endpoints import Endpoint
 from metaspo.scheduling.lanes.flight import Call, Flight
 from metaspo.scheduling.lanes.lateness import FEW, FEW_OF, Lateness, remedy
 from metaspo.scheduling.limits.limits import Reservation
-from metaspo.scheduling.queue import Priority, PriorityQueue, Ticket
+from metaspo.scheduling.queue import Priority
 from metaspo.scheduling.settings import LaneSettings
 
 LOOK_AGAIN, LOOK_AT_FEW = 0.5, 0.1  # seconds between looks at calls that may be late, at least: at many, at few
@@ -44,7 +44,7 @@ class CallsOut:
     """
 
     __slots__ = (
-        "_at_fill", "_calls", "_filled_at", "_lane", "_lateness", "_most_urgent", "_numbers", "_settings", "_taken",
+        "_at_fill", "_calls", "_filled_at", "_lane", "_lateness", "_numbers", "_priorities", "_settings", "_taken",
         "claiming", "cost_time", "held", "in_flight", "late", "overdue_at", "unstored",
     )  # fmt: skip
 
@@ -53,8 +53,8 @@ class CallsOut:
         self._settings = settings
         self.cost_time = settings.billing == "time"
         self._lateness = Lateness(settings.billing)
-        self._calls: dict[Call, Ticket] = {}  # not broken off, in the order in which they were sent
-        self._most_urgent: PriorityQueue[Call] = PriorityQueue()  # of these
+        self._calls: dict[Call, Priority] = {}  # not broken off, in the order in which they were sent
+        self._priorities: dict[Priority, int] = {}  # how many of these have each
         self._numbers = count()
         self.in_flight = self.claiming = self.unstored = 0
         self._at_fill, self._filled_at, self._taken = 0, 0.0, 0.0
@@ -86,7 +86,7 @@ class CallsOut:
 
     def has_more_urgent(self, than: Priority) -> bool:
         """Whether one that is out, and not broken off, went with a more urgent priority."""
-        return bool(self._calls) and self._most_urgent.first_priority() < than
+        return any(priority < than for priority in self._priorities)
 
     def free(self, limit: int) -> int:
         """How many of so many slots are free."""
@@ -104,7 +104,8 @@ class CallsOut:
     def start(self, flight: Flight, endpoint: Endpoint, funds: Funds, reservation: Reservation, now: float) -> Call:
         """A call goes."""
         call = Call(flight, endpoint, funds, reservation, now, next(self._numbers))
-        self._calls[call] = self._most_urgent.push(call, priority=flight.priority)
+        priority = self._calls[call] = flight.priority
+        self._priorities[priority] = self._priorities.get(priority, 0) + 1
         flight.out.append(call)
         flight.endpoint, flight.sent = endpoint, now
         flight.calls += 1
@@ -158,9 +159,12 @@ class CallsOut:
             self.abort(call, reason)
 
     def _forget(self, call: Call) -> None:
-        if (ticket := self._calls.pop(call, None)) is not None:
-            self._most_urgent.remove(ticket)
-            call.flight.out.remove(call)
+        if (priority := self._calls.pop(call, None)) is None:
+            return
+        call.flight.out.remove(call)
+        self._priorities[priority] -= 1
+        if not self._priorities[priority]:
+            del self._priorities[priority]
 
     def lose(self, endpoint: Endpoint) -> None:
         """Nobody listens at an endpoint any more: what is still out there goes elsewhere, without waiting for ever."""

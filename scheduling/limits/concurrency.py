@@ -158,7 +158,7 @@ class AutoConcurrency(ConcurrencyControl):
         self._running, self._server_full = running, waiting > max(1.0, running * ENOUGH_WAITING)
         if not running or self._taken - self._taken_before < LONG * self._answers:
             self._most_running = 0.0
-        elif self._server_full or self._most_running:
+        elif self._most_running or (self._server_full and self._answers >= MIN_SKIP):
             self._most_running = max(self._most_running, running)
         if preempted > 0 and now >= self._cool_until:
             self._cool_until = now + COOL_DOWN
