@@ -68,9 +68,10 @@ class AccountStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointStatistics:
-    """One replica: `health` is "cold", "up", "down" or "trial"."""
+    """One replica, or a `standby`: `health` is "cold", "up", "down" or "trial"."""
 
     name: str
+    standby: bool
     health: str
     in_flight: int
     answered: int

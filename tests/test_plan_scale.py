@@ -219,15 +219,20 @@ def test_a_mistake_is_one_sentence(project: Path, arguments: tuple[str, ...], se
 
 
 def test_a_speed_is_that_of_a_run_which_asked(project: Path) -> None:
-    """Its tokens a second while it was busy, its tokens a call; one whose answers came from the cache has none."""
+    """Its tokens a second while it was busy, of each replica that is no standby, and its tokens a call; one whose
+    answers came from the cache has none."""
     with ChatServer(World(3).answer) as server:
-        write_project(project, server.url, lane="prices = {input = 0, output = 0}")
+        config = write_project(project, server.url, lane="prices = {input = 0, output = 0}")
+        standby = '{url = "http://127.0.0.1:9/v1", standby = true}'
+        config.write_text(config.read_text().replace(f'["{server.url}"]', f'["{server.url}", {standby}]'))
         assert here("optimize", "run.toml", "--quiet").code == 0
         (summary_file,) = project.glob(".metaspo/runs/run-*/summary.json")
         summary = json.loads(summary_file.read_text())
         base = summary["usage"]["lanes"]["base"]
         planned = here("plan", "run.toml", "--like", "run", "--replicas", "1", "--json").data
-        assert planned["speed"] >= base["completion_tokens"] / summary["seconds"] > 0
+        live = json.loads(summary_file.with_name("live.json").read_text())
+        busy = summary["seconds"] - live["lanes"]["base"]["idle_seconds"]
+        assert planned["speed"] == pytest.approx(base["completion_tokens"] / busy)
         assert planned["speed_is"] == f"measured in {summary_file.parent.name}"
         (plain,) = here("plan", "run.toml", "--like", "run", "--json").data
         lane = plain["lanes"]["base"]

@@ -29,8 +29,9 @@ def measured_pace(run: RunDirectory) -> Pace:
             f"speed wants {FEWEST} and their time: name a run that made some"
         )
     busy = max(seconds - lane.get("idle_seconds", 0.0), 1e-3)
+    replicas = sum(not endpoint.get("standby") for endpoint in lane.get("endpoints", ()))
     return Pace(
-        speed=use.completion_tokens / busy / max(1, len(lane.get("endpoints", ()))),
+        speed=use.completion_tokens / busy / max(1, replicas),
         prompt_tokens=use.prompt_tokens / calls,
         answer_tokens=use.completion_tokens / calls,
         optimizer_seconds=optimizer.server_seconds / optimizer.calls if optimizer.calls else OPTIMIZER_SECONDS,

@@ -135,8 +135,13 @@ class Endpoint:
 
     def statistics(self) -> EndpointStatistics:
         """It as it is now."""
-        name, health = self.backend.name, self.health.value
-        return EndpointStatistics(name=name, health=health, in_flight=self.in_flight, answered=self.answered)
+        return EndpointStatistics(
+            name=self.backend.name,
+            standby=self.standby,
+            health=self.health.value,
+            in_flight=self.in_flight,
+            answered=self.answered,
+        )
 
 
 class Endpoints:
