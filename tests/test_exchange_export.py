@@ -175,6 +175,19 @@ def test_one_tasks_prompts_can_be_had_alone_and_without_a_place_they_lie_in_the_
     assert Path(files[0]).read_text(encoding="utf-8") == f"{system}\n"
 
 
+def test_the_server_that_is_asked_first_goes_along_with_its_own_name_for_the_model(finished: Path) -> None:
+    (file,) = finished.glob(".metaspo/runs/run-*/config.json")
+    config = json.loads(file.read_bytes())
+    config["base"]["endpoints"] = [
+        {"url": "http://second/v1", "standby": True},
+        {"url": "http://first/v1", "model": "org/answerer"},
+    ]
+    file.write_text(json.dumps(config))
+    assert here("export", "--to", "promptfoo", "--out", "out").code == 0
+    (provider,) = json.loads((finished / "out" / "promptfooconfig.a.json").read_bytes())["providers"]
+    assert (provider["id"], provider["config"]["apiBaseUrl"]) == ("openai:chat:org/answerer", "http://first/v1")
+
+
 def test_a_tasks_own_settings_go_along_with_its_prompts(project: Path, server: ChatServer) -> None:
     kind = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "string"}}}
     text = Path("run.toml").read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from metaspo.backends import Message
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import model_of
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
@@ -119,12 +120,13 @@ def exported_run(run: RunDirectory, *, task: str = "") -> ExportedRun:
         for spec in config.tasks
         if task in ("", spec.name) and users.get(spec.name)
     )
+    model, server = _asked_first(config.base)
     return ExportedRun(
         run=run.name,
-        model=config.base.model,
+        model=model,
         system=system,
         tasks=tasks,
-        server=_server(config),
+        server=server,
         about={**about, "gains": data["summary"].get("gains", [])},
     )
 
@@ -158,10 +160,11 @@ def _user_prompts(config: RunConfig, result: Data) -> dict[str, str]:
     return {**written, **tested, **{task: prompts[0] for task, prompts in result["user_prompts"].items()}}
 
 
-def _server(config: RunConfig) -> dict[str, str]:
-    first = next(iter(config.base.endpoints), None)
-    said = {"url": first.url if first else "", "key": (first and first.api_key_env) or config.base.api_key_env}
-    return {name: value for name, value in said.items() if value}
+def _asked_first(base: ModelTable) -> tuple[str, dict[str, str]]:
+    """The name that the model has at the endpoint that is asked first, and what is said of that one."""
+    first = next((endpoint for endpoint in base.endpoints if not endpoint.standby), None)
+    said = {"url": first.url if first else "", "key": (first and first.api_key_env) or base.api_key_env}
+    return (first and first.model) or base.model, {name: value for name, value in said.items() if value}
 
 
 def _sampling(config: RunConfig, task: TaskSpec) -> dict[str, Any]:
