@@ -1,4 +1,5 @@
-"""How much of a limit is used without tripping it, and whether `auto` finds the concurrency that serves best.
+"""How much of a limit is used without tripping it, what is left where a server refuses calls at random, and whether
+`auto` finds the concurrency that serves best.
 
 On virtual time, against simulated servers: the same figures on every machine.
 """
@@ -21,6 +22,8 @@ from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 CALIBRATION = 60.0  # seconds at the start that do not count
 MINUTES = 4
+REFUSED = (0.05, 0.1, 0.25, 0.5)
+SLOTS = 32  # on a server that refuses so many
 FIXED = (64, 128, 192, 256, 320, 512)
 REPLICAS = (2, 4)
 REQUESTS = 6_000  # for each replica
@@ -60,12 +63,19 @@ CASES = (
     LimitCase(
         name="tokens, tier 3, a quarter of a second saved up", model=replace(TIER_3, burst_seconds=0.25), max_tokens=512
     ),
+    LimitCase(
+        name="requests, tier 1, nothing told but when to come back",
+        model=replace(TIER_1, tokens_per_minute=None, shows_headers=False),
+        known=False,
+        prompt_tokens=100,
+    ),
 )
 
 
 def measure_limits(
     *,
     cases: Sequence[LimitCase] = CASES,
+    refused: Sequence[float] = REFUSED,
     minutes: int = MINUTES,
     requests: int = REQUESTS,
     fixed: Sequence[int] = FIXED,
@@ -75,6 +85,7 @@ def measure_limits(
     server = VLLMModel()
     half = replace(server, max_num_seqs=server.max_num_seqs // 2)
     rows = [limit_row(case, minutes=minutes) for case in cases]
+    rows += [refused_row(share, minutes=minutes) for share in refused]
     best = {model: _best_rate(model, requests, fixed) for model in (server, half)}
     rate = _rate(_answer_times(server, LaneSettings(), requests))
     rows.append(_row("auto", "answers/s", best[server], rate))
@@ -88,6 +99,8 @@ def measure_limits(
         parameters={"simulated vLLM": asdict(server), "simulated GPT-4o mini, tier 1": asdict(TIER_1)},
         notes=(
             f"Rate limits: what was granted per minute after the first {CALIBRATION:g} s, and refusals (429) since.",
+            f"Refused at random: answers per second from {SLOTS} slots after the first {CALIBRATION:g} s, beside "
+            "(1 - share) of those where nothing is refused.",
             "Concurrency: answers per second, beside those of the best fixed concurrency on the same requests.",
             f"Places changed after {change_at:g} s: seconds until {WINDOW:g} s of answers came at {NEAR:.0%} of the "
             "best rate that is possible then.",
@@ -130,6 +143,32 @@ def limit_row(case: LimitCase, *, minutes: int = MINUTES) -> Row:
     used = sum(counted) / (last - CALIBRATION) * MINUTE
     refused = server.refusals.total() - refusals_at_first
     return _row(case.name, f"{limit}/min", allowed, used, refusals=refused)
+
+
+def refused_row(share: float, *, minutes: int = MINUTES) -> Row:
+    """What comes of a server that refuses so many calls whatever the rate, and tells nothing."""
+    free, _ = _granted_per_second(OpenAIModel(), minutes)
+    rate, refusals = _granted_per_second(OpenAIModel(refused_at_random=share), minutes)
+    return _row(f"{share:.0%} refused at random", "answers/s", free * (1 - share), rate, refusals=refusals)
+
+
+def _granted_per_second(model: OpenAIModel, minutes: int) -> tuple[float, int]:
+    """And how many were refused, after the first minute."""
+    server, end, refusals = SimulatedOpenAI(answer, model), MINUTE * minutes, list[int]()
+    asked = [_request(CASES[0], number) for number in range(round(SLOTS / model.first_seconds * end))]
+
+    async def main() -> None:
+        async with Gateway([Lane("api", [server], LaneSettings(concurrency=SLOTS))], store=MemoryStore()) as gateway:
+            asking = asyncio.ensure_future(_ask(gateway, asked))
+            for seconds in (CALIBRATION, end - CALIBRATION):
+                await asyncio.sleep(seconds)
+                refusals.append(server.refusals.total())
+            asking.cancel()
+            await asyncio.wait([asking])
+
+    run_virtual(main())
+    granted = sum(CALIBRATION <= at < end for at, _ in server.granted)
+    return granted / (end - CALIBRATION), refusals[1] - refusals[0]
 
 
 def _request(case: LimitCase, number: int) -> Request:

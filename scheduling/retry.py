@@ -23,15 +23,16 @@ the request that fails, or the lane.
 Of two waits it is the longer one. What uses an attempt waits no longer than the second time where its endpoint answers
 nearly all others: then it is the request that fails, and there is nobody to spare.
 
-(*) Not where limits per minute are known: then the rate was too high, and is lower from there on.
+(*) Not where limits per minute are known: then the rate was too high, and is lower from there on. Nor where the server
+refuses by chance, which takes no part in what it lets through.
 
 A request without attempts left fails alone if the server answers others meanwhile (`doubt` says how that is found
 out); else the server is to blame, and the lane's patience is over for it.
 
 What uses no attempt is bounded by the lane's patience, of which it takes its wait; Unreachable, which has none, the
 time since the one before, up to the longest wait: a request that ends its server each time would be asked for ever.
-RateLimited and SlowDown hold the whole lane (for a moment only where a pace is learned from bare refusals: the rest is
-the request's to wait); the other waits are the request's alone.
+RateLimited and SlowDown hold the whole lane; where a pace is learned from refusals, for a moment or as long as the
+server asks, and not at all where it refuses by chance. The other waits are the request's alone.
 A failure that gets its endpoint rested uses no attempt either: it was not the request's. (+) Half an answer does: a
 server that sends nothing else is there, and waiting for it to come back would be in vain.
 """
@@ -57,6 +58,7 @@ FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
 OVERLOAD_FACTOR = 2.0
 JITTER = 0.25
+ASKED_JITTER = 0.05  # of a wait that the server asks for
 QUICK_RETRIES = 3
 
 
@@ -186,4 +188,4 @@ def _wait(error: TransientError, failures: int, rng: random.Random, first: float
     if error.retry_after is None:
         return wait
     # Never earlier than asked; the jitter spreads those that were told the same.
-    return max(wait, error.retry_after * (1 + 0.05 * rng.random()))
+    return max(wait, error.retry_after * (1 + ASKED_JITTER * rng.random()))

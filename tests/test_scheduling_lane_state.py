@@ -378,7 +378,8 @@ TABLES: dict[str, tuple[LaneSettings, Table]] = {
             (1, "fail 1 rate", ""),
             (1, "ask 2", ""),
             (30.9, "", ""),
-            (33, "", "send 1, send 2"),
+            (33, "", "send 1"),
+            (34.5, "", "send 2"),
         ],
     ),
     "a rejected request fails alone": (
@@ -600,7 +601,7 @@ def test_an_answer_that_is_here_is_not_aborted() -> None:
 def test_patience_with_refusals_is_for_what_they_have_a_request_wait_in_a_row() -> None:
     """However long it stands in the queue beside; one that was refused, then failed otherwise, then
     is refused again is waited for as if it were new."""
-    rig, at = Rig(LaneSettings(concurrency=2, patience=140, attempts=100)), 0.0
+    rig, at = Rig(LaneSettings(concurrency=2, patience=140, attempts=100, requests_per_minute=6_000)), 0.0
     rig.happen("ask 0", at)
 
     def fail(kind: str) -> str:

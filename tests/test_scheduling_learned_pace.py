@@ -113,7 +113,7 @@ def test_while_nothing_is_refused_there_is_no_pace() -> None:
 def test_limits_that_are_told_after_all_end_the_pace() -> None:
     limits = RateLimits()
     call = limits.reserve(1, 0.0)
-    limits.refused(call, 0.1, bare=True)
+    limits.refused(call, 0.1)
     assert limits.learn_pace()
     limits.hear(LimitHints(requests_limit=6_000, requests_remaining=5_000), call, 0.2)
     assert not limits.learn_pace()
@@ -127,7 +127,7 @@ def test_what_was_refused_before_the_limits_were_told_slows_them_down_by_nothing
         limits = RateLimits()
         call = limits.reserve(1, 0.0)
         for number in range(refusals):
-            limits.refused(limits.reserve(1, float(number)), number + 0.5, bare=number % 2 == 0)
+            limits.refused(limits.reserve(1, float(number)), number + 0.5)
         limits.hear(LimitHints(requests_limit=600, tokens_limit=6_000), call, 90.0)
         limits.requests.drain(90.0, until=90.0)
         waits.append(limits.wait(100, 90.0))

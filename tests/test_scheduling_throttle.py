@@ -131,18 +131,18 @@ def test_a_refusal_for_a_known_rate_lowers_the_pace() -> None:
 @pytest.mark.parametrize("fails", [True, False])
 def test_limits_that_headers_tell_are_kept_whether_the_call_was_answered_or_not(fails: bool) -> None:
     """And it is said once that they are other ones."""
-    throttle = Throttle(LaneSettings(), endpoints=1)
+    said = list[Event]()
+    throttle = Throttle(LaneSettings(), endpoints=1, emit=said.append)
     hints = LimitHints(requests_limit=30, requests_remaining=29)
-    said = []
     for at in (1.0, 2.0):
         call = throttle.limits.reserve(500, at)
         if fails:
             error = ServerFault("x", hints=hints)
             decision = decide(error, failures=0, quick_retries=0, rng=random.Random(0))
-            said.append(throttle.failed(call, error, decision, at))
+            throttle.failed(call, error, decision, at)
         else:
-            said.append(throttle.answered(call, answer("x")._replace(hints=hints), at, taken=at))
-    assert said == [True, False]
+            throttle.answered(call, answer("x")._replace(hints=hints), at, taken=at)
+    assert said == [LimitsLearned(lane="", at=1.0, requests_per_minute=30, tokens_per_minute=None)]
     assert throttle.limits.requests.per_minute == 30
 
 
@@ -150,7 +150,7 @@ def test_an_answer_is_settled_at_what_it_used() -> None:
     """Prompt and completion tokens together."""
     throttle = Throttle(MINUTE_LIMITS, endpoints=1)
     call = throttle.limits.reserve(500, 1.0)
-    assert throttle.answered(call, answer("x"), 1.0, taken=1.0) is False
+    throttle.answered(call, answer("x"), 1.0, taken=1.0)
     assert throttle.limits.tokens.used_in_minute(1.0) == PROMPT_TOKENS + ANSWER_TOKENS
 
 

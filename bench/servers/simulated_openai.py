@@ -47,6 +47,7 @@ class OpenAIModel:
         first_seconds: to the first token; token_seconds: for each token of the answer.
         spread: the latency of a call lies within this factor of that, by the text of the request.
         shows_headers: answers say how much of the limits is left.
+        refused_at_random: the share of calls that is refused whatever the rate, without a word on when to come back.
     """
 
     requests_per_minute: int | None = None
@@ -60,6 +61,7 @@ class OpenAIModel:
     token_seconds: float = 0.012
     spread: float = 1.5
     shows_headers: bool = True
+    refused_at_random: float = 0.0
 
     def latency(self, request: Request, answer_tokens: int) -> float:
         """Seconds that a call takes."""
@@ -155,7 +157,7 @@ class SimulatedOpenAI(InProcess):
         """The answer after its latency. Raises `RateLimited`, `CreditExhausted` and `TimedOut`."""
         loop = asyncio.get_running_loop()
         tokens = self.model.tokens(request)
-        refusal = self._refuse(tokens, loop.time())
+        refusal = self._refuse_at_random(request) or self._refuse(tokens, loop.time())
         if refusal is not None:
             await anyio.sleep(min(self.model.first_seconds, time_limit))
             raise refusal
@@ -172,6 +174,13 @@ class SimulatedOpenAI(InProcess):
         """Go on with other limits, from the next call on; they begin unused."""
         self.model = model
         self._meters = {}
+
+    def _refuse_at_random(self, request: Request) -> RateLimited | None:
+        number = self.refusals.total() + len(self.granted)
+        if fraction("refused", request.messages[-1].content, str(number)) >= self.model.refused_at_random:
+            return None
+        self.refusals["at random"] += 1
+        return RateLimited(f"{self._name}: too many requests.")
 
     def _refuse(self, tokens: int, now: float) -> BackendError | None:
         """Count the call, or say why not."""

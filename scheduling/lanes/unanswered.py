@@ -61,8 +61,7 @@ class Unanswered:
         error = self.recovery.meant_by(error, call)
         if isinstance(error, TransientError):
             decision = self.recovery.decide(call, error, now)
-            held = self._throttle.holds(error, decision)
-            self._throttle.failed(call.reservation, error, decision, now)
+            held = self._throttle.failed(call.reservation, error, decision, now)
             if _was_its_last(flight):
                 outcome = self.recovery.failed(call, error, decision, now, held=held)
                 self._meet(flight, outcome, now, keeps_slot=decision.keeps_slot)

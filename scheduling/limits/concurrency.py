@@ -72,6 +72,9 @@ class ConcurrencyControl:
     def on_refusal(self, now: float, *, retry_after: float) -> None:
         """The server refused a call because it wants less. Here the hold on the rate does all that is needed."""
 
+    def on_chance(self) -> None:
+        """The server refuses some calls whatever is asked of it: what it refused before tells nothing."""
+
     def on_fault(self, now: float) -> None:
         """The server failed at a call."""
 
@@ -146,6 +149,12 @@ class AutoConcurrency(ConcurrencyControl):
         if self._phase in ("start", "up") and self._came_from <= cut:
             cut, self._ups = self._came_from, 1  # what lies between the two is tried first
         self._settle_at(max(1, cut), rate=None)
+
+    def on_chance(self) -> None:
+        """Search anew, if a refusal has cut it."""
+        if self._ceiling < inf:
+            self._ceiling, self._cool_until = inf, 0.0
+            self._double_from(self._limit, None)
 
     def on_fault(self, now: float) -> None:
         """Measure anew: no step on the word of a failing server."""
@@ -244,7 +253,7 @@ class AutoConcurrency(ConcurrencyControl):
     def _near_ceiling(self, limit: float, now: float) -> bool:
         return now - self._ceiling_set <= CEILING_MEMORY and limit > self._ceiling * CUT
 
-    def _double_from(self, limit: int, rate: float) -> None:
+    def _double_from(self, limit: int, rate: float | None) -> None:
         self._phase = "start"
         self._base, self._base_rate = limit, rate
         self._move_to(min(2 * limit, self._max))

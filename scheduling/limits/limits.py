@@ -146,6 +146,8 @@ class RateLimits:
         """Replace the reserved tokens by those used, where that is what counts."""
         tokens = self.counting.of(tokens, reservation.declared)
         self._correct_shared(tokens=self.tokens.correct(reservation.tokens, tokens, now))
+        if self._pace is not None:
+            self._pace.answered(reservation.at)
 
     def give_back(self, reservation: Reservation, now: float) -> None:
         """The call never reached the provider: nothing was used. (Refused calls do count.)"""
@@ -196,20 +198,19 @@ class RateLimits:
         if self.shared is not None and self.known():
             self.shared.hold(seconds)
 
-    def refused(self, reservation: Reservation, now: float, *, bare: bool = False) -> None:
+    def refused(self, reservation: Reservation, now: float) -> bool:
         """The provider refused a call that we thought was due: it counts otherwise, or others share the limit; or it
-        never said what its limits are, and does not say when to come back either (`bare`)."""
+        never said what its limits are, and then it may have done so by chance: false if that says nothing of limits."""
         if self._pace is not None:
-            if bare:
-                self._pace.refused(reservation.at)
-            return
+            return self._pace.refused(reservation.at)
         if reservation.at <= self._squeezed_at or reservation.at <= self._known_since:
-            return  # sent before the last refusal was heard, or the limits were: it tells nothing new
+            return True  # sent before the last refusal was heard, or the limits were: it tells nothing new
         lasted = max(reservation.at - self._squeezed_at, SLACK)
         step = min(max(OVERDRAWN / lasted, MIN_SQUEEZE), MAX_SQUEEZE)
         self._squeeze = min(self._squeeze * (1 + step), MAX_SQUEEZED)
         self._squeezed_at = now
         self._change_pace(now)
+        return True
 
     def slow_down(self, now: float) -> None:
         """The provider says the traffic grew too fast: go on at a lower rate that grows by half in 15 minutes."""

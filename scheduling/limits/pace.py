@@ -6,12 +6,16 @@ its rate from below, twice: since the refusal before, when it had nothing saved 
 By the better bound the lane goes on: a little below, above it after some seconds, and ever faster from there, as TCP's
 CUBIC does (RFC 9438). Until there is one, the pace doubles every few calls.
 
+What is refused by `Chance` changes nothing, and shows that the pace need not be so low: it doubles again. Where nothing
+at all was taken, that says when and not how fast: the pace is halved, and is what it was once a call is answered.
+
 Synchronous, told the time (seconds).
 """
 
 from collections import deque
 from math import inf
 
+from metaspo.scheduling.limits.chance import Chance
 from metaspo.scheduling.limits.window import Bucket
 
 REMEMBERED = 1_024  # calls
@@ -21,8 +25,9 @@ REGAINED = 10.0  # ... for so many seconds
 TOO_MUCH = 0.9  # of a pace that was refused is gone on with at most, unless more went through since the refusal before
 SAVED_UP = 0.75  # of the depth may go at once
 SHORTEST = 0.02  # seconds over which calls make a rate
-LASTING = 1.0  # seconds for which it went well tell a rate by themselves
-SLOWEST = 1 / 60  # calls a second
+LASTING = 1.0  # seconds for which it went well tell a rate by themselves; a longer wait tells of no slower one
+SLOWEST = 1 / 60  # calls a second ...
+PROBED = 1 / 10  # ... and while nothing at all is taken
 IDLE = 5.0  # seconds in which nothing is asked for: what is beyond them tells nothing of the server
 
 
@@ -30,15 +35,21 @@ class LearnedPace:
     """Of one lane whose limits are not known."""
 
     __slots__ = (
+        "_below",
         "_bucket",
+        "_chance",
         "_depth",
         "_doubles_after",
         "_held_back",
+        "_lasting",
         "_refused_at",
+        "_refused_last",
         "_resumed_at",
         "_sent",
         "_steady",
         "_told_at",
+        "_too_fast",
+        "_vain",
         "_wanted_until",
     )
 
@@ -53,6 +64,12 @@ class LearnedPace:
         self._held_back = False
         self._told_at: float | None = None  # a call that was refused since then went
         self._wanted_until = inf  # a call was, at least
+        self._chance = Chance()
+        self._refused_last = -inf  # a call that was refused, by chance or not, went
+        self._too_fast = inf  # calls a second of which more were refused than by chance
+        self._below = False  # what was last refused was slower than what the server takes, as far as was known
+        self._lasting = 0.0  # calls a second that were taken from one refusal to the next
+        self._vain = 0  # times in a row that nothing at all was taken
 
     def __repr__(self) -> str:
         return f"<LearnedPace {self._bucket} steady={self._steady:.3g}/s depth={self._depth}>"
@@ -76,6 +93,7 @@ class LearnedPace:
     def take(self, now: float) -> None:
         """A call goes."""
         self._sent.append(now)
+        self._chance.sent(slowly=self._is_slow(now))
         if self._bucket is not None:
             self._bucket.take(1, now)
             if self._doubles_after and self._held_back:
@@ -85,30 +103,66 @@ class LearnedPace:
                     self._steady *= 2
                     self._doubles_after = max(FIRST_CALLS, self._depth)
 
-    def refused(self, at: float) -> None:
-        """A call that went at a time was refused."""
+    def refused(self, at: float) -> bool:
+        """A call that went at a time was refused; false if that says nothing of the pace."""
         if at in self._sent:
             self._sent.remove(at)
-        if at >= self._resumed_at:  # else it went before the last refusal was heard, and tells nothing new
-            self._told_at = max(at, self._told_at or at)
+        taken_before = next((when for when in reversed(self._sent) if when <= at), -inf)
+        apart, self._refused_last = taken_before >= self._refused_last, max(at, self._refused_last)
+        if at < self._resumed_at:
+            return True  # it went before the last refusal was heard, and tells nothing new
+        if self._chance.explains(slowly=self._is_slow(at), apart=apart):
+            self._by_chance()
+            return False
+        self._told_at = max(at, self._told_at or at)
+        return True
+
+    def answered(self, at: float) -> None:
+        """A call that went at a time was answered."""
+        if self._vain and at >= self._resumed_at:
+            self._vain = 0
+            self._resumed_at = at
 
     def _go_on(self, at: float, now: float) -> None:
         """All refusals of calls until `at` have been heard."""
         taken = [when for when in self._sent if self._resumed_at <= when <= at]
+        if self._chance.share:
+            self._too_fast = self._rate(at)
+        self._chance.lowered()
         if self._refused_at > -inf:
-            lasting = len(taken) / max(at - self._refused_at, SHORTEST)
-            steady = max(lasting, min(self._least_of(taken, at), TOO_MUCH * self._rate(at)))
-            self._steady = max(steady or self._rate(at) / 2, SLOWEST)
             self._doubles_after = 0
+            if taken:
+                self._lasting = len(taken) / max(at - self._refused_at, SHORTEST)
+                again, self._below = self._below, self._rate(at) < self._steady
+                steady = self._lasting
+                if not (again and self._below):  # else what was taken at once tells nothing
+                    steady = max(steady, min(self._least_of(taken, at), TOO_MUCH * self._rate(at)))
+                self._steady = max(steady, SLOWEST)
+                if steady == self._lasting and len(taken) < FIRST_CALLS:
+                    self._doubles_after = FIRST_CALLS
+            else:
+                self._vain += 1
         elif taken and at - taken[0] >= LASTING:
             self._steady = len(taken) / (at - taken[0])
         else:
             self._depth = len(taken)
-            self._steady = max(len(taken), 1) / max(now - at, SHORTEST)
+            self._steady = max(len(taken), 1) / min(max(now - at, SHORTEST), LASTING)
             self._doubles_after = max(FIRST_CALLS, self._depth)
         self._refused_at, self._resumed_at, self._told_at = at, now, None
         self._bucket = Bucket(rate=self._rate(now), burst=1.0 + SAVED_UP * max(0, self._depth - 1), now=now)
-        self._bucket.lower_to(max(1.0, SAVED_UP * self._steady * (now - at)), now)
+        self._bucket.lower_to(max(float(self._vain < FIRST_CALLS), SAVED_UP * self._rate(now) * (now - at)), now)
+
+    def _by_chance(self) -> None:
+        """Go faster, but to where more was refused not at once."""
+        rate = self._rate(self._wanted_until)
+        if rate > self._too_fast:
+            self._too_fast = inf
+        if self._too_fast == inf and not self._doubles_after:
+            self._steady, self._doubles_after = rate, FIRST_CALLS
+
+    def _is_slow(self, at: float) -> bool:
+        """Whether the server let more through, from a refusal to the next, than the pace was then."""
+        return self._bucket is not None and at >= self._resumed_at and self._rate(at) <= self._lasting
 
     def _leave_out(self, seconds: float) -> None:
         """Nobody asked for so long: as if all before had been so much later."""
@@ -128,4 +182,5 @@ class LearnedPace:
     def _rate(self, now: float) -> float:
         if self._doubles_after:
             return self._steady
-        return max(self._steady * (1 + BELOW * ((now - self._resumed_at) / REGAINED - 1) ** 3), SLOWEST)
+        rate = self._steady * (1 + BELOW * ((now - self._resumed_at) / REGAINED - 1) ** 3)
+        return max(rate * 0.5**self._vain, min(rate, PROBED), SLOWEST)

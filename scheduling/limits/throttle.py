@@ -7,7 +7,7 @@ from metaspo.scheduling import events
 from metaspo.scheduling.limits.allowance import Allowance
 from metaspo.scheduling.limits.concurrency import ConcurrencyControl, make_control
 from metaspo.scheduling.limits.limits import RateLimits, Reservation
-from metaspo.scheduling.retry import FIRST_WAIT, Decision
+from metaspo.scheduling.retry import ASKED_JITTER, FIRST_WAIT, Decision
 from metaspo.scheduling.settings import LaneSettings
 
 SCOUTS = 8  # calls out at once where tokens cost money and nobody has told the limits yet
@@ -53,8 +53,8 @@ class Throttle:
         limit = self.control.limit
         return min(limit, SCOUTS) if self._scouting else limit
 
-    def answered(self, reservation: Reservation, reply: Reply, now: float, *, taken: float) -> bool:
-        """A call was answered; true if that told other limits. `taken`: slot-seconds so far in which a call was out."""
+    def answered(self, reservation: Reservation, reply: Reply, now: float, *, taken: float) -> None:
+        """A call was answered. `taken`: slot-seconds so far in which a call was out."""
         self._scouting = False
         usage = reply.completion.usage
         self.limits.counting.meet(reply.hints)
@@ -63,18 +63,11 @@ class Throttle:
         before = self.control.limit
         self.control.on_success(now, taken=taken)
         self._tell(learned, before, now)
-        return learned
 
-    def holds(self, error: TransientError, decision: Decision) -> float:
-        """Seconds for which a failure holds the whole lane: only for a moment where a pace is learned from it."""
-        if not decision.hold:
-            return 0.0
-        at_a_pace = self.limits.learn_pace() and error.retry_after is None and not isinstance(error, SlowDown)
-        return min(decision.wait, FIRST_WAIT) if at_a_pace else decision.wait
-
-    def failed(self, reservation: Reservation, error: TransientError, decision: Decision, now: float) -> bool:
-        """A call failed in a way that may pass; true if that told other limits."""
-        limits, before, held = self.limits, self.control.limit, self.holds(error, decision)
+    def failed(self, reservation: Reservation, error: TransientError, decision: Decision, now: float) -> float:
+        """A call failed in a way that may pass; returns for how many seconds that holds the whole lane: where a pace is
+        learned from it, for a moment or as long as the server asks; not at all where it is refused by chance."""
+        limits, before, held = self.limits, self.control.limit, 0.0
         if isinstance(error, Unreachable):
             limits.give_back(reservation, now)
         elif decision.hold:
@@ -82,9 +75,14 @@ class Throttle:
         learned = error.hints is not None and limits.hear(error.hints, reservation, now, refused=decision.hold)
         if isinstance(error, SlowDown):
             limits.slow_down(now)
-        elif decision.hold:
-            limits.refused(reservation, now, bare=error.retry_after is None)
+        elif decision.hold and not limits.refused(reservation, now):
+            self.control.on_chance()
+            self._tell(learned, before, now)
+            return 0.0
         if decision.hold:
+            held = decision.wait
+            if limits.learn_pace() and not isinstance(error, SlowDown):
+                held = min(held, max(FIRST_WAIT, (error.retry_after or 0.0) * (1 + ASKED_JITTER)))
             limits.hold(held, now)
             self._emit(events.HeldBack(lane=self._lane, at=now, wait=held, reason=str(error)))
         if isinstance(error, RateLimited) and limits.known():
@@ -94,7 +92,7 @@ class Throttle:
         elif decision.concurrency == "hold":
             self.control.on_fault(now)
         self._tell(learned, before, now)
-        return learned
+        return held
 
     def heard_load(self, now: float, *, running: float, waiting: float, preempted: float) -> None:
         """The servers' gauges, as `ConcurrencyControl.on_load` has them."""
