@@ -1,6 +1,8 @@
 """What was taken counts from its slot on, a quarter of a second here, until a whole period after that slot's end."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metaspo.scheduling.limits.window import SLACK, Bucket, Window
 
@@ -74,6 +76,15 @@ def test_what_floats_have_lost_is_not_waited_for() -> None:
     """Of whatever is counted, a millionth."""
     bucket = Bucket(rate=1.0, burst=0.0, now=0.0)
     assert [bucket.wait(amount, 0.0) for amount in (SLACK, 2 * SLACK)] == [0.0, 2 * SLACK]
+
+
+@given(st.floats(1e-3, 1e15), st.floats(0.0, 1e9))
+def test_what_is_to_be_waited_for_moves_the_clock(rate: float, at: float) -> None:
+    """Else whoever waits by a timer would ring for ever at one moment, as where a rate has doubled often."""
+    bucket = Bucket(rate=rate, burst=1.0, now=at)
+    bucket.take(1, at)
+    wait = bucket.wait(1, at)
+    assert wait == 0 or at + wait > at
 
 
 def test_what_came_back_before_something_is_taken_is_no_more_than_there_is_room_for() -> None:

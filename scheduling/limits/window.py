@@ -24,12 +24,14 @@ class Bucket:
         return f"<Bucket rate={self.rate:g}/s level={self._level:g} of {self._cap:g}>"
 
     def wait(self, amount: float, now: float) -> float:
-        """Seconds until `amount` may be taken; 0.0 if it may be now. The bucket saves up for the amount last asked."""
+        """Seconds until `amount` may be taken; 0.0 if it may be now, or before the clock shows a difference. The bucket
+        saves up for the amount last asked."""
         self._cap = self.burst if self.burst > amount else amount
         if now != self._updated or self._level > self._cap:
             self._refill(now)
         missing = amount - self._level
-        return 0.0 if missing <= SLACK else missing / self.rate
+        wait = missing / self.rate
+        return wait if missing > SLACK and now + wait > now else 0.0
 
     def take(self, amount: float, now: float) -> None:
         """Take without asking; a negative amount gives back."""
