@@ -20,9 +20,8 @@ from inspect_ai.model._openai import openai_chat_tool_choice, openai_chat_tools,
 from inspect_ai.solver._task_state import sample_state
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from metaspo.adapters.chat import Connection, nth_of_rollout, request_of
+from metaspo.adapters.chat import Connection, acomplete_all, answer_of, nth_of_rollout, requests_of
 from metaspo.backends import Completion, Request
-from metaspo.backends.chat.answer import chat_answer
 from metaspo.scheduling import Client, DrawCounter
 
 AT_ONCE = 1_000  # requests that Inspect may hand over at once: the client knows what may go when
@@ -64,9 +63,8 @@ class Metaspo(ModelAPI):  # type: ignore[misc, unused-ignore] # Inspect is not i
         }
         if tools:
             body["tools"], body["tool_choice"] = openai_chat_tools(tools), openai_chat_tool_choice(tool_choice)
-        choices = body.pop("n", None) or 1
-        completions = [await self._connection.client.acomplete(self._drawn(request_of(body))) for _ in range(choices)]
-        return await _output(completions, self.model_name)
+        requests = [self._drawn(request) for request in requests_of(body)]
+        return await _output(await acomplete_all(self._connection.client, requests), self.model_name)
 
     def max_connections(self) -> int:
         """As many as there are: the client holds what may not go."""
@@ -86,7 +84,7 @@ class Metaspo(ModelAPI):  # type: ignore[misc, unused-ignore] # Inspect is not i
 
 
 async def _output(completions: list[Completion], model: str) -> ModelOutput:
-    body = chat_answer(completions, model=model, answer_id="metaspo", created=0)
+    body = answer_of(*completions, model=model)
     for choice in body["choices"]:
         choice["message"].setdefault("refusal", None)
     return await model_output_from_openai(body)

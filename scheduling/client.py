@@ -135,9 +135,7 @@ class Client:
     def endpoints(self) -> dict[str, tuple[str, ...]]:
         """By lane, where it is asked: URLs, and the names of what has none."""
         return {
-            lane.name: tuple(
-                str(getattr(backend, "base_url", backend.name)) for backend in (*lane.backends, *lane.standby)
-            )
+            lane.name: tuple(str(getattr(backend, "base_url", backend.name)) for backend in lane.every_backend)
             for lane in self._lanes.values()
         }
 

@@ -125,7 +125,7 @@ def _jobs(
             cell=cell,
             names=replace(lane_names, turn=order.index(position)),
             moved=[(item, replace(next(rest), turn=order.index(position))) for item in items],
-            purse=purse if cell.prepared.config.budget.caps == grid.budget.caps else None,  # else it has its own
+            purse=purse if grid.caps(cell) else None,
             time=time,
             lost=lost.get(position, ""),
         )

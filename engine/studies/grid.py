@@ -61,6 +61,10 @@ class Grid:
     budget: BudgetTable = field(default_factory=BudgetTable)
     whole: bool = True
 
+    def caps(self, cell: Cell) -> bool:
+        """Whether a cell is under the grid's caps; else it has its own."""
+        return cell.prepared.config.budget.caps == self.budget.caps
+
     def only(self, number: int) -> "Grid":
         """One cell of it, by its number from 1. Raises `ConfigError` where there is none."""
         if not 1 <= number <= len(self.cells):

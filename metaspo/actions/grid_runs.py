@@ -84,18 +84,9 @@ def _tell_stopped(stopped: Sequence[CellResult]) -> NoReturn:
 
 def _print_plan(grid: Grid, *, json: bool) -> None:
     tell_notices((cell.prepared for cell in grid.cells), say_warning)
-    plans = [
-        (number, *planned, cell.prepared.notices)
-        for number, cell in enumerate(grid.cells, 1)
-        for planned in plan_cell(grid, cell)
-    ]
-    capped = [
-        plan
-        for cell in grid.cells
-        if cell.prepared.config.budget.caps == grid.budget.caps  # else it has its own
-        for _, plan in plan_cell(grid, cell)
-    ]
-    caps = caps_reached(grid.budget, capped)
+    of_cells = [(number, cell, plan_cell(grid, cell)) for number, cell in enumerate(grid.cells, 1)]
+    plans = [(number, *planned, cell.prepared.notices) for number, cell, each in of_cells for planned in each]
+    caps = caps_reached(grid.budget, [plan for _, cell, each in of_cells if grid.caps(cell) for _, plan in each])
     if json:
         tables.print_json(
             out,

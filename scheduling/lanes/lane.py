@@ -45,7 +45,12 @@ class Lane:
         self.state: LaneState | None = None
 
     def __repr__(self) -> str:
-        return f"<Lane {self.name!r} {', '.join(backend.name for backend in self.backends)}>"
+        return f"<Lane {self.name!r} {', '.join(backend.name for backend in self.every_backend)}>"
+
+    @property
+    def every_backend(self) -> tuple[Backend, ...]:
+        """Its backends, and what stands by."""
+        return *self.backends, *self.standby
 
     @property
     def stopped(self) -> RunStopped | None:

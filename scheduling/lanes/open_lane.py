@@ -76,7 +76,7 @@ class OpenLane:
         now = self._loop.time()
         state = LaneState(lane.name, lane.backends, lane.settings, around, standby=lane.standby, now=now)
         self.state = lane.state = state
-        self._backends = (*lane.backends, *lane.standby)
+        self._backends = lane.every_backend
 
     def __repr__(self) -> str:
         return f"<OpenLane {self.state}>"
@@ -114,11 +114,11 @@ class OpenLane:
 
     def _pump(self, *, rings: bool = False) -> None:
         now, state = self._loop.time(), self.state
-        if now > self._rings_at + STOOD_STILL and not self._has_read:
+        reads_first = now > self._rings_at + STOOD_STILL and not self._has_read
+        if reads_first:
             state.look_for_late_at(now + READ_FIRST)
         if rings:
-            self._has_read = not self._has_read and now > self._rings_at + STOOD_STILL
-            self._timer, self._rings_at = None, inf
+            self._has_read, self._timer, self._rings_at = reads_first, None, inf
         try:
             for endpoint in state.tick(now):
                 self._look_at(endpoint)
