@@ -10,6 +10,7 @@ A row without one stands under its key alone: what a server, an older snapshot o
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from zlib import crc32
 
 from metaspo.backends import Message
@@ -65,6 +66,7 @@ def beginning(messages: Sequence[Message]) -> tuple[str, str]:
     return "", messages[0].content if messages else ""
 
 
+@lru_cache(maxsize=64)
 def group_of(model: str, shared: str) -> str:
     """The part of a place that a model and a group's shared text make."""
     return f"{PREFIX}{crc32(_bytes(shared), crc32(_bytes(model))) >> 12:05x}"

@@ -51,13 +51,7 @@ class StoreWriter:
         if not self._landed:
             asyncio.get_running_loop().call_soon(self._put_landed)
         request = flight.request
-        self._entries[flight.key] = Entry(
-            completion=completion,
-            model=request.model,
-            revision=request.revision,
-            run=payer.name,
-            created=self._wall_clock(),
-        )
+        self._entries[flight.key] = Entry(completion, request.model, request.revision, payer.name, self._wall_clock())
         self._landed.append((flight, payer))
 
     async def aclose(self, *, grace: float) -> None:

@@ -156,7 +156,11 @@ class _Connections:
         if reply.breaks is not None:
             raise reply.breaks()
         counts = reply is not self._server.odd and body is not None
-        return _Begun(reply.status, CIMultiDict(reply.headers), _Stream(reply.content), self._server, counts)
+        return _Begun(reply.status, CIMultiDict(reply.headers), _Stream(reply.content), counts)
+
+    def let_go(self, begun: "_Begun") -> None:
+        """It was read to its end."""
+        self._server.answered += begun.counts
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -167,15 +171,15 @@ class _Begun:
     status: int
     headers: CIMultiDict[str]
     content: "_Stream"
-    server: Server
     counts: bool
 
-    def let_go(self) -> None:
-        """It was read to its end."""
-        self.server.answered += self.counts
+    @property
+    def connection(self) -> "_Begun":
+        """Which is nothing but this."""
+        return self
 
     def close(self) -> None:
-        """It was not."""
+        """It was not read to its end."""
 
 
 class _Stream:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
-from metaspo.backends.http.connections import Begun, Connections
+from metaspo.backends.http.connections import Connections
 
 BODY = b'{"q": 1}'
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes"
@@ -84,18 +84,54 @@ def over(pool: Pool, *, proxy: str | None = None) -> Connections:
     return Connections(cast("Any", pool), headers=HEADERS, proxy=proxy, connect_limit=2.0)
 
 
-@pytest.mark.parametrize(
-    ("end", "unsent", "done"),
-    [(Begun.let_go, 0, "released"), (Begun.let_go, 5, "closed"), (Begun.close, 0, "closed")],
-)
-async def test_a_connection_over_which_all_was_sent_is_for_others_again(
-    end: Callable[[Begun], None], unsent: int, done: str
-) -> None:
-    wire = Wire(unsent=unsent)
-    begun = await over(Pool(wire)).begin("http://h.invalid/v1/x", BODY)
+@pytest.mark.parametrize(("unsent", "done"), [(0, []), (5, ["closed"])])
+async def test_a_connection_over_which_all_was_sent_is_for_the_next_request(unsent: int, done: list[str]) -> None:
+    wire, other = Wire(unsent=unsent), Wire()
+    connections = over(Pool(wire, other))
+    begun = await connections.begin("http://h.invalid/v1/x", BODY)
     assert (begun.status, begun.content, wire.done) == (200, b"yes", [])
-    end(begun)
-    assert wire.done == [done]
+    connections.let_go(begun)
+    assert wire.done == done
+    await connections.begin("http://h.invalid/v1/x", BODY)
+    assert (len(wire.sent), len(other.sent)) == ((1, 1) if unsent else (2, 0))
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("end", [asyncio.sleep, lambda seconds, connections: connections.close()])
+async def test_one_that_nobody_wants_soon_is_the_pools_to_close(end: Callable[[float, Connections], Any]) -> None:
+    wire = Wire()
+    connections = over(Pool(wire))
+    connections.let_go(await connections.begin("http://h.invalid/v1/x", BODY))
+    await asyncio.sleep(0.2)
+    assert wire.done == []
+    await end(0.06, connections)
+    assert wire.done == ["released"]
+
+
+def _is_lost(wire: Wire) -> None:
+    wire.transport = None
+
+
+def _is_told_something(wire: Wire) -> None:
+    wire.protocol.should_close = True
+
+
+@pytest.mark.parametrize("spoil", [_is_lost, _is_told_something])
+async def test_one_that_was_spoilt_since_is_closed(spoil: Callable[[Wire], None]) -> None:
+    wire, other = Wire(), Wire()
+    connections = over(Pool(wire, other))
+    connections.let_go(await connections.begin("http://h.invalid/v1/x", BODY))
+    spoil(wire)
+    await connections.begin("http://h.invalid/v1/x", BODY)
+    assert (len(wire.sent), wire.done, len(other.sent)) == (1, ["closed"], 1)
+
+
+async def test_one_to_another_address_is_left_to_requests_there() -> None:
+    wire, other = Wire(), Wire()
+    connections = over(Pool(wire, other))
+    connections.let_go(await connections.begin("http://h.invalid/v1/x", BODY))
+    await connections.begin("http://i.invalid/v1/x", BODY)
+    assert (len(wire.sent), len(other.sent)) == (1, 1)
 
 
 async def test_a_request_is_a_head_the_length_of_its_body_and_its_body() -> None:

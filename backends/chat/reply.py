@@ -59,15 +59,9 @@ def read_reply(
         finish_reason = CONTENT_FILTER
     if finish_reason == CONTENT_FILTER:
         text = _joined(refusal)
-    completion = Completion(
-        text=text,
-        finish_reason=finish_reason,
-        usage=usage,
-        latency=latency,
-        server=server_of(answer),
-        reasoning=reasoning,
-        rest=_rest(answer, choice, message, text=text),
-    )
+    rest = _rest(answer, choice, message, text=text)
+    # by position: by name a tuple takes twice as long, and every call pays for it
+    completion = Completion(text, finish_reason, usage, latency, server_of(answer), reasoning, rest)
     return Reply(completion, parse_limit_hints(headers))
 
 

@@ -5,6 +5,7 @@ costs. Here it is bytes: a head, which is the same for all that go to one addres
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -17,28 +18,21 @@ from metaspo.backends.http.plain_response import FirstReader
 
 _TO_BE_LEFT = frozenset({hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE})  # each request says its own
 _MAX_SPOILT = 100  # kept connections that are passed over by one request
+_AT_HAND = 0.25  # seconds at most that a connection is kept outside of the pool, which closes idle ones
 _NO_TRACES: list[aiohttp.tracing.Trace] = []
+
+Where = tuple[str, bool]
+"""A URL, and whether something is posted there."""
 
 
 class Begun(NamedTuple):
-    """A response whose head is here, or all of it. Whoever has it lets go of it, or closes its connection."""
+    """A response whose head is here, or all of it. Whoever has it lets go of its connection, or closes that."""
 
     status: int
     headers: Mapping[str, str]
     content: aiohttp.StreamReader | bytes
     connection: Connection
-
-    def let_go(self) -> None:
-        """The connection is for others now, if they can use it: if all was sent and read."""
-        transport = self.connection.transport
-        if transport is not None and transport.get_write_buffer_size():
-            self.connection.close()
-        else:
-            self.connection.release()
-
-    def close(self) -> None:
-        """Nobody wants the rest."""
-        self.connection.close()
+    where: Where
 
 
 class Connections:
@@ -52,8 +46,10 @@ class Connections:
         self._headers = headers
         self._proxy = URL(proxy) if proxy else None
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_limit)
-        self._targets: dict[tuple[str, bool], aiohttp.ClientRequest] = {}
-        self._heads: dict[tuple[str, bool], bytes] = {}
+        self._targets: dict[Where, aiohttp.ClientRequest] = {}
+        self._heads: dict[Where, bytes] = {}
+        self._at_hand: defaultdict[Where, list[Connection]] = defaultdict(list)
+        self._to_pool: asyncio.TimerHandle | None = None
 
     async def begin(self, url: str, body: bytes | None) -> Begun:
         """POST JSON, or GET where there is no body, and wait for the head of the response; redirects are responses.
@@ -63,7 +59,7 @@ class Connections:
         where = url, body is not None
         target = self._targets.get(where) or self._add_target(where)
         try:
-            connection = await self._connect(target)
+            connection = self._from_hand(where) or await self._connect(target)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError(f"no connection within {self._timeout.sock_connect} s") from error
         try:
@@ -79,30 +75,61 @@ class Connections:
             transport.write(head if body is None else b"%b%d\r\n\r\n%b" % (head, len(body), body))
             plain = await response
             if plain is not None:
-                return Begun(200, *plain, connection)
+                return Begun(200, *plain, connection, where)
             message, content = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, content = await protocol.read()
         except BaseException:
             connection.close()
             raise
-        return Begun(message.code, message.headers, content, connection)
+        return Begun(message.code, message.headers, content, connection, where)
+
+    def let_go(self, begun: Begun) -> None:
+        """Its connection is for others now, if they can use it: if all was sent and read."""
+        connection = begun.connection
+        transport = connection.transport
+        if transport is not None and transport.get_write_buffer_size():
+            connection.close()
+            return
+        self._at_hand[begun.where].append(connection)
+        if self._to_pool is None:
+            loop = asyncio.get_running_loop()
+            self._to_pool = loop.call_at(loop.time() + _AT_HAND, self._put_into_pool)
+
+    def _from_hand(self, where: Where) -> Connection | None:
+        """One that was let go a moment ago, of which the pool need not know: it takes longer to give one out and to
+        take it back than a request takes to be sent."""
+        at_hand = self._at_hand[where]
+        while at_hand:
+            connection = at_hand.pop()
+            if _is_fresh(connection):
+                return connection
+            connection.close()
+        return None
+
+    def _put_into_pool(self) -> None:
+        for at_hand in self._at_hand.values():
+            for connection in at_hand:
+                connection.release()
+            at_hand.clear()
+        self._to_pool = None
 
     async def _connect(self, target: aiohttp.ClientRequest) -> Connection:
-        """One over which nothing has come that nobody asked for: that would be taken for the answer to what is sent
-        next, such as the 408 of a server that lets go of an idle connection."""
         for _ in range(_MAX_SPOILT):
             connection = await self._connector.connect(target, _NO_TRACES, self._timeout)
-            if connection.protocol is not None and not connection.protocol.should_close:
+            if _is_fresh(connection):
                 return connection
             connection.close()
         raise aiohttp.ServerDisconnectedError
 
     async def close(self) -> None:
         """Close them; idempotent."""
+        if self._to_pool is not None:
+            self._to_pool.cancel()
+            self._put_into_pool()
         await self._connector.close()
 
-    def _add_target(self, where: tuple[str, bool]) -> aiohttp.ClientRequest:
+    def _add_target(self, where: Where) -> aiohttp.ClientRequest:
         """What the pool knows an address by. Raises `aiohttp.InvalidURL`."""
         url, has_body = where
         try:
@@ -120,7 +147,7 @@ class Connections:
         )
         return target
 
-    def _add_head(self, where: tuple[str, bool], target: aiohttp.ClientRequest) -> bytes:
+    def _add_head(self, where: Where, target: aiohttp.ClientRequest) -> bytes:
         """The head up to the length of the body; made once there is a connection, which may take a proxy's key."""
         has_body = where[1]
         by_proxy = target.proxy is not None and not target.is_ssl()
@@ -130,3 +157,10 @@ class Connections:
             lines.append("Content-Type: application/json")
         head = self._heads[where] = "\r\n".join([*lines, "Content-Length: " if has_body else "\r\n"]).encode()
         return head
+
+
+def _is_fresh(connection: Connection) -> bool:
+    """Whether nothing has come over it that nobody asked for: that would be taken for the answer to what is sent next,
+    such as the 408 of a server that lets go of an idle connection."""
+    protocol = connection.protocol
+    return protocol is not None and connection.transport is not None and not protocol.should_close

@@ -48,7 +48,7 @@ class HttpExchange:
         try:
             with TimeLimit(time_limit, self._deadlines):
                 begun = await connections.begin(url, body)
-                content = await _read(begun, max_bytes=max_bytes)
+                content = await _read(begun, connections, max_bytes=max_bytes)
             if len(content) > max_bytes:
                 raise _too_long(max_bytes, call)
             encoding = begun.headers.get(hdrs.CONTENT_ENCODING)
@@ -96,20 +96,20 @@ class HttpExchange:
         return self._connections
 
 
-async def _read(begun: Begun, *, max_bytes: int) -> bytes:
+async def _read(begun: Begun, connections: Connections, *, max_bytes: int) -> bytes:
     """All of a response, or as much of it as is too much; its connection is left for others if they can use it."""
     stream = begun.content
     if isinstance(stream, bytes):
-        begun.let_go()
+        connections.let_go(begun)
         return stream
     try:
         content = await stream.readany()
         if len(content) <= max_bytes and not stream.at_eof():
             content = await _read_on(content, stream, max_bytes=max_bytes)
     except BaseException:
-        begun.close()
+        begun.connection.close()
         raise
-    begun.let_go()
+    connections.let_go(begun)
     return content
 
 

@@ -24,11 +24,8 @@ _LINE = late_pattern(r"^([A-Za-z0-9-]+): ?([!-~][ -~]*)\r\n", re.MULTILINE)
 _OTHERWISE = ("transfer-encoding", "content-encoding", "upgrade", "trailer")  # say more of a body than its length
 
 
-class Plain(NamedTuple):
-    """A response with status 200; `headers` by lower-case names."""
-
-    headers: Mapping[str, str]
-    body: bytes
+Plain = tuple[Mapping[str, str], bytes]
+"""Headers by lower-case names, and body, of a response with status 200."""
 
 
 class Head(NamedTuple):
@@ -86,7 +83,7 @@ class FirstReader(asyncio.Protocol):
         elif len(data) < head.end:
             self._head, self._data = head, data
         else:
-            self._answer(Plain(head.headers, data[head.start :]))
+            self._answer((head.headers, data[head.start :]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed."""

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
+from typing import Any
 
 from metaspo.backends import (
     Backend,
@@ -40,6 +41,10 @@ from metaspo.scheduling.log_context import context_about
 from metaspo.scheduling.statistics import LaneStatistics
 
 PROBE_LIMIT = 10.0  # seconds
+
+# Of a completion's fields and of hints; every call pays for looking.
+_KINDS: tuple[Any, ...] = (str, str, Usage, (int, float), str, str, str, (LimitHints, type(None)))
+_COUNTS = (int, int, int)
 
 Claim = Callable[[Flight], State | None]
 Keep = Callable[[Flight, Account, Completion], None]
@@ -200,17 +205,16 @@ def _why_no_reply(backend: Backend, task: "asyncio.Task[Reply]") -> BaseExceptio
     if (error := task.exception()) is not None:
         return _as_told(backend, error)
     reply: object = task.result()
-    match reply:
-        case Reply(
-            Completion(str(), str(), Usage() as usage, int() | float(), str(), str(), str()), LimitHints() | None
-        ):
-            if not all(isinstance(count, int) and count >= 0 for count in usage):
-                return _broken(backend, f"returned a {usage}: its counts must be whole numbers from 0 on")
-            return None
-        case Reply():
-            holds = "no Completion with texts, a Usage and a latency in seconds, or hints that are no LimitHints"
-            return _broken(backend, f"returned a Reply that holds {holds}")
-    return _broken(backend, f"returned a {type(reply).__name__}, and must return a metaspo.backends.Reply")
+    if not isinstance(reply, Reply):
+        return _broken(backend, f"returned a {type(reply).__name__}, and must return a metaspo.backends.Reply")
+    completion: object = reply.completion
+    if not (isinstance(completion, Completion) and all(map(isinstance, (*completion, reply.hints), _KINDS))):
+        holds = "no Completion with texts, a Usage and a latency in seconds, or hints that are no LimitHints"
+        return _broken(backend, f"returned a Reply that holds {holds}")
+    usage = completion.usage
+    if not all(map(isinstance, usage, _COUNTS)) or min(usage) < 0:
+        return _broken(backend, f"returned a {usage}: its counts must be whole numbers from 0 on")
+    return None
 
 
 def _as_told(backend: Backend, error: BaseException) -> BaseException:
