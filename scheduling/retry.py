@@ -15,6 +15,9 @@
 | FatalError                | no: the lane stops (WrongForm, where many programs ask: the request fails) |
 | NotHere                   | yes     | back-off                     | no              | counts against | -           |
 
+Where RateLimited or SlowDown asks for more than 10 s, or its endpoint is resting already, and a standby is up that has
+not refused the request, that one is asked at once, the endpoint rests for so long, and nothing is held.
+
 NotHere is a FatalError of one of several replicas, while another one may answer. Where it, Overloaded or ServerFault is
 the first that a request meets, and a replica is up that has not refused it yet, that one is asked at once instead, and
 nothing else follows, but that the last two hold the number of calls in flight. Only once all have refused it may it be
@@ -60,6 +63,7 @@ OVERLOAD_FACTOR = 2.0
 JITTER = 0.25
 ASKED_JITTER = 0.05  # of a wait that the server asks for
 QUICK_RETRIES = 3
+LONGEST_HOLD = 10.0  # seconds that a limit may hold a lane with a standby, which costs money
 
 
 class NotHere(TransientError):
@@ -75,7 +79,8 @@ class Decision:
         uses_attempt: whether it counts against the request; spoke: even if its endpoint is rested, for that did answer.
         endpoint: "rest" it, let it "count" against it, or "fine".
         concurrency: "cut", "hold", or "fine".
-        hold: the provider counts what we send: nothing of the lane goes before `wait` is over.
+        hold: the provider counts what we send: nothing of the lane goes before `wait` is over, or, where it is asked
+            elsewhere, nothing to that endpoint.
         keeps_slot: the server is full: the call keeps its slot while it waits, or the whole queue would be refused.
         quick: an immediate retry without penalty; elsewhere: the same on another replica.
     """
@@ -138,16 +143,20 @@ def decide(
     rng: random.Random,
     alone: bool = False,
     another: bool = False,
+    standby: bool = False,
+    resting: bool = False,
 ) -> Decision:
     """The table above, of errors after which a request goes again. `failures`: how often this one failed before,
     immediate retries not counted; `alone`: while its endpoint answered nearly all others; `another`: a replica is up
-    that has not refused it."""
+    that has not refused it; `standby`: of those that stand by for its endpoint; `resting`: that one is."""
     own = min(failures, 1) if alone else failures
     match error:
         case NotHere() if another and not failures:
             return Decision(elsewhere=True)
         case Overloaded() | ServerFault() if another and not failures:
             return Decision(elsewhere=True, concurrency="hold")
+        case RateLimited() | SlowDown() if standby and (resting or (error.retry_after or 0.0) > LONGEST_HOLD):
+            return Decision(wait=_wait(error, failures, rng), endpoint="rest", hold=True, elsewhere=True)
         case RateLimited() | SlowDown():
             return Decision(wait=_wait(error, failures, rng), concurrency="cut", hold=True)
         case Overloaded():

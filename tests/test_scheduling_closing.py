@@ -101,7 +101,7 @@ class Stuck(Server):
 
 def test_a_backend_that_does_not_close_costs_no_answer() -> None:
     """Its error is raised when what is on its way to the store is there, and all other backends are closed."""
-    store, beside, other = SlowStore(), Server(), Server()
+    store, beside, other = SlowStore(), Server(latency=0.5), Server()
 
     async def main() -> None:
         gateway = Gateway([Lane("base", [Stuck(latency=0.5), beside]), Lane("other", [other])], store=store)

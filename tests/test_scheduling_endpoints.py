@@ -201,6 +201,31 @@ def test_a_dying_replicas_requests_go_elsewhere_and_it_comes_back() -> None:
     assert any(at > ups[0] for _, at in replicas[0].calls)
 
 
+def test_replicas_of_one_address_have_names_of_their_own() -> None:
+    """In statistics, and in what is told of them: two keys of one provider, say."""
+    replicas, events = [Server("host"), Server("other"), Server("host")], list[Event]()
+
+    def fails(request: Request | None = None) -> None:
+        raise Unreachable("host refuses connections", refused=True)
+
+    async def main() -> None:
+        for replica in replicas:
+            replica.plan, replica.probe_plan = fails, fails
+        lane = Lane("m", replicas[:1], standby=replicas[1:])
+        async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+            asking = asyncio.ensure_future(gateway.complete_many([ask(1)], lane="m"))
+            await asyncio.sleep(5)
+            names = [endpoint.name for endpoint in gateway.statistics().lanes["m"].endpoints]
+            assert names == ["host", "other", "host (2)"]
+            asking.cancel()
+            await asyncio.wait([asking])
+
+    run_virtual(main())
+    told = {event.endpoint: event.reason for event in events if isinstance(event, EndpointDown)}
+    assert told["host"] == "host refuses connections"
+    assert told["host (2)"] == "host (2) refuses connections"
+
+
 def test_a_resting_replica_is_probed_with_growing_pauses() -> None:
     """It is not hammered, and gets no request while it is down."""
     replicas = servers(2)

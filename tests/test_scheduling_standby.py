@@ -12,6 +12,7 @@ from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 from metaspo.scheduling.lanes.endpoints import Endpoints, Health
+from metaspo.scheduling.retry import LONGEST_HOLD
 
 FOUR = LaneSettings(concurrency=4, patience=60.0)
 Minute = tuple[float, float]
@@ -59,6 +60,51 @@ def test_what_an_endpoint_refuses_is_asked_of_its_standby(refusal: BackendError)
     complete(first, standby, fails=(0.0, float("inf")), by=refusal)
     assert not first.finished
     assert len(standby.finished) == 40
+
+
+def limited(seconds: float) -> tuple[Server, Server]:
+    """The first server and its standby, after 20 minutes in which the first is at its limit for so long from 20.5 s on,
+    and says so. It takes 1 s for a call, or 3."""
+    first, standby = Server("first"), Server("standby")
+
+    def refuse(_: Request) -> None:
+        first.latency = 4.0 - first.latency
+        if 20.5 <= now() < 20.5 + seconds:
+            raise RateLimited("429", retry_after=20.5 + seconds - now())
+
+    async def main() -> None:
+        first.plan = refuse
+        settings = LaneSettings(concurrency=4, patience=60.0)
+        async with Gateway([Lane("m", [first], settings, standby=[standby])], store=MemoryStore()) as gateway:
+            asking = asyncio.ensure_future(gateway.complete_many([ask(number) for number in range(6_000)], lane="m"))
+            await asyncio.sleep(1_200)
+            asking.cancel()
+            await asyncio.wait([asking])
+
+    run_virtual(main())
+    return first, standby
+
+
+def test_a_short_pause_that_a_limit_asks_for_is_waited_for() -> None:
+    """And then the standby is asked what was refused, and no more."""
+    _, standby = limited(LONGEST_HOLD)
+    assert min(at for _, at in standby.calls) >= 20.5 + LONGEST_HOLD
+    assert len(standby.calls) < 20
+
+
+@pytest.mark.parametrize("minutes", [0.5, 10])
+def test_while_an_endpoint_is_at_its_limit_for_longer_its_standby_is_asked(minutes: float) -> None:
+    """At once, and nobody else, though calls that were out before are answered meanwhile; longer than patience lasts,
+    too. After that time the first one is asked again, and the standby nothing more."""
+    first, standby = limited(60 * minutes)
+    back = 20.5 + 60 * minutes
+    refused = [at for _, at in first.calls if 20.5 <= at < back]
+    assert len(set(refused)) == 1
+    assert standby.calls[0][1] == refused[0]
+    assert sum(at > refused[0] for at in standby.finished_at) > 3 * 60 * minutes
+    assert back < min(at for _, at in first.calls if at > refused[0]) < 1.1 * back
+    assert standby.calls[-1][1] < 1.1 * back
+    assert first.finished_at[-1] > 1_190
 
 
 @given(

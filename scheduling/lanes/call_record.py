@@ -113,7 +113,7 @@ class CallReports:
                 key=flight.key,
                 request=flight.request,
                 completion=completion,
-                endpoint=flight.endpoint.backend.name if flight.endpoint is not None else "",
+                endpoint=flight.endpoint.name if flight.endpoint is not None else "",
                 dollars=dollars,
                 queue_seconds=flight.queue_seconds,
                 limiter_seconds=flight.limiter_seconds,

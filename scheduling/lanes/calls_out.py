@@ -168,7 +168,7 @@ class CallsOut:
 
     def lose(self, endpoint: Endpoint) -> None:
         """Nobody listens at an endpoint any more: what is still out there goes elsewhere, without waiting for ever."""
-        words = f"{endpoint.backend.name} refuses connections while a call is under way."
+        words = f"{endpoint.name} refuses connections while a call is under way."
         for call in self:
             if call.endpoint is endpoint:
                 self.abort(call, ConnectionLost(words, before_answer=True))

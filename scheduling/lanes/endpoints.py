@@ -7,13 +7,14 @@ of many requests have (a majority vote: Boyer and Moore, 1981) is computed on se
 has no room for evens out the others, or the last in its order would have nothing to do.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from hashlib import blake2b
 from math import ceil, inf
 
 from metaspo.backends import Backend, BackendError, Request, Startable
+from metaspo.scheduling.lanes.patience import describe
 from metaspo.scheduling.statistics import EndpointStatistics
 
 LOAD_BOUND = 1.1  # times the mean load: more leaves places free on some replicas while calls wait on others
@@ -42,6 +43,7 @@ class Endpoint:
     """One backend of a lane and what is known of its health.
 
     Attributes:
+        name: its backend's, with a number where another one of the lane has that: two keys at one address.
         standby: whether it is asked only what no other one takes.
         in_flight: calls out to it now.
         answered: calls it answered so far; answered_at: when the last one; None before the first.
@@ -52,6 +54,7 @@ class Endpoint:
 
     __slots__ = (
         "_failed_requests",
+        "_limited_until",
         "_recent",
         "_rests",
         "answered",
@@ -61,12 +64,14 @@ class Endpoint:
         "in_flight",
         "load",
         "look_at",
+        "name",
         "standby",
         "trouble",
     )
 
-    def __init__(self, backend: Backend, *, standby: bool = False, now: float = 0.0) -> None:
+    def __init__(self, backend: Backend, *, standby: bool = False, number: int = 1, now: float = 0.0) -> None:
         self.backend = backend
+        self.name = backend.name if number == 1 else f"{backend.name} ({number})"
         self.standby = standby
         self.health = Health.COLD if isinstance(backend, Startable) else Health.UP
         self.in_flight = 0
@@ -76,11 +81,16 @@ class Endpoint:
         self.load: Mapping[str, float] = {}
         self.trouble: BackendError | None = None
         self._failed_requests: set[str] = set()
+        self._limited_until = 0.0  # what it answers before was asked before
         self._recent: OrderedDict[str, bool] = OrderedDict()  # whether it answered, by the requests' keys
         self._rests = 0
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.backend.name} {self.health.value} in_flight={self.in_flight}>"
+        return f"<Endpoint {self.name} {self.health.value} in_flight={self.in_flight}>"
+
+    def says(self, error: BackendError) -> str:
+        """What it said in place of an answer, by its name."""
+        return describe(error).replace(self.backend.name, self.name)
 
     def succeed(self, key: str, now: float) -> bool:
         """It answered a call of the request of that key; true if that ends a rest or a trial."""
@@ -88,7 +98,7 @@ class Endpoint:
         self.answered_at = now
         self.trouble = None
         self._note(key, True)
-        recovered = self.health is not Health.UP
+        recovered = self.health is not Health.UP and now >= self._limited_until
         if recovered or self._failed_requests:
             self.health = Health.UP
             self._failed_requests.clear()
@@ -119,11 +129,13 @@ class Endpoint:
         and the same happened with several requests."""
         return self.health is Health.UP and not self.answers_since(since) and self.fail(key)
 
-    def rest(self) -> float:
-        """Take it out; returns the seconds until it should be probed. A rest goes on where it was already resting."""
+    def rest(self, now: float = 0.0, *, limited: float = 0.0) -> float:
+        """Take it out; returns the seconds until it should be probed, `limited` at least. A rest goes on where it was
+        already resting."""
         self.health = Health.DOWN
         self._failed_requests.clear()
-        wait = min(FIRST_REST * 2.0 ** min(self._rests, 30), LONGEST_REST)
+        wait = max(limited, min(FIRST_REST * 2.0 ** min(self._rests, 30), LONGEST_REST))
+        self._limited_until = now + limited
         self._rests += 1
         return wait
 
@@ -136,7 +148,7 @@ class Endpoint:
     def statistics(self) -> EndpointStatistics:
         """It as it is now."""
         return EndpointStatistics(
-            name=self.backend.name,
+            name=self.name,
             standby=self.standby,
             health=self.health.value,
             in_flight=self.in_flight,
@@ -152,8 +164,11 @@ class Endpoints:
     """
 
     def __init__(self, backends: Sequence[Backend], *, standby: Sequence[Backend] = (), now: float = 0.0) -> None:
-        others = [Endpoint(backend, standby=True, now=now) for backend in standby]
-        self.all = [*(Endpoint(backend, now=now) for backend in backends), *others]
+        self.all, named = list[Endpoint](), Counter[str]()
+        for position, backend in enumerate((*backends, *standby)):
+            named[backend.name] += 1
+            number, stands_by = named[backend.name], position >= len(backends)
+            self.all.append(Endpoint(backend, standby=stands_by, number=number, now=now))
         self.look_at = min(endpoint.look_at for endpoint in self.all)
         self._orders: OrderedDict[str, list[Endpoint]] = OrderedDict()
         self._common, self._ahead = "", 0.0  # the prefix that most requests have, and how many more than others
@@ -193,9 +208,10 @@ class Endpoints:
             self._common, self._ahead = prefix, 0
         return prefix == self._common and self._ahead >= majority
 
-    def another(self, than: Collection[Endpoint]) -> bool:
-        """Whether one that is up is none of these."""
-        return any(endpoint.health is Health.UP and endpoint not in than for endpoint in self.all)
+    def another(self, than: Collection[Endpoint], *, standby: bool = False) -> bool:
+        """Whether one that is up is none of these; `standby`: of those that stand by."""
+        up = (endpoint for endpoint in self.all if endpoint.health is Health.UP and endpoint not in than)
+        return any(endpoint.standby or not standby for endpoint in up)
 
     def may_answer(self, but: Collection[Endpoint]) -> bool:
         """Whether one that is none of these may yet answer: it is there, or has answered before and may come back."""
@@ -254,7 +270,7 @@ class Endpoints:
         order = self._orders.get(prefix)
         if order is None:
             start = blake2b(prefix.encode("utf-8", "surrogatepass")).digest()
-            order = sorted(self.all, key=lambda endpoint: _weight(start, endpoint.backend.name))
+            order = sorted(self.all, key=lambda endpoint: _weight(start, endpoint.name))
             self._orders[prefix] = order
             if len(self._orders) > PREFIXES_KEPT:
                 self._orders.popitem(last=False)

@@ -281,7 +281,7 @@ class Call:
         self.booked = False
 
     def __repr__(self) -> str:
-        return f"<Call {self.flight.key[:8]} at {self.endpoint.backend.name} since {self.sent:g}>"
+        return f"<Call {self.flight.key[:8]} at {self.endpoint.name} since {self.sent:g}>"
 
 
 def _nothing_to_cancel() -> bool:

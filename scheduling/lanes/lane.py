@@ -15,8 +15,8 @@ class Lane:
     """One model: its endpoints, limits and prices. A description; an open `Gateway` makes it go, one at a time.
 
     Attributes:
-        standby: backends that are asked only what none of the others takes: while all of these rest, and what they
-            refuse or leave hanging.
+        standby: backends that are asked only what none of the others takes: while all of these rest (a limit that
+            asks for more than 10 s rests its endpoint), and what they refuse or leave hanging.
         state: of the gateway that opened it last; None before the first.
     """
 

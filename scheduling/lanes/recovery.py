@@ -65,7 +65,7 @@ class Recovery:
         up = call.endpoint.succeed(call.flight.key, now)
         if up:
             self._endpoints.look_next(call.endpoint, now)
-            self._emit(events.EndpointUp(lane=self._lane, at=now, endpoint=call.endpoint.backend.name))
+            self._emit(events.EndpointUp(lane=self._lane, at=now, endpoint=call.endpoint.name))
         if mended or (waited and not up):
             self._emit(events.LaneAnswers(lane=self._lane, at=now))
         for endpoint, refusal in call.flight.refused_by.items():
@@ -95,13 +95,13 @@ class Recovery:
     def _with_others(self, error: FatalError, endpoint: Endpoint) -> FatalError:
         """The same error, naming each other replica of which the same is known, or what else is."""
         troubles = [
-            (other.backend.name, describe(other.trouble))
+            (other.name, other.says(other.trouble))
             for other in self._endpoints.all
             if other is not endpoint and other.trouble is not None
         ]
         if not troubles:
             return error
-        words = " ".join(told_once([(endpoint.backend.name, describe(error)), *troubles]))
+        words = " ".join(told_once([(endpoint.name, endpoint.says(error)), *troubles]))
         named = type(error).__new__(type(error), words)  # a backend's own kind may take anything in `__init__`
         named.__dict__.update(vars(error))
         named.__cause__ = error
@@ -119,6 +119,8 @@ class Recovery:
             rng=self._rng,
             alone=endpoint.works_without(flight.key, failing_since=past.began_at),
             another=another,
+            standby=not endpoint.standby and self._endpoints.another({*flight.refused_by, endpoint}, standby=True),
+            resting=endpoint.health is not Health.UP,
         )
         if decision.uses_attempt:
             endpoint.faulted(flight.key)
@@ -184,7 +186,7 @@ class Recovery:
                 refuses = endpoint.health is Health.TRIAL and not decision.quick
                 rests = refuses and self._endpoints.another((endpoint,))
         if rests and endpoint.health is not Health.DOWN:
-            self.rest(endpoint, error, now)
+            self.rest(endpoint, error, now, limited=decision.wait if decision.hold else 0.0)
         return rests
 
     def _is_doubtful(self, call: Call) -> bool:
@@ -229,13 +231,13 @@ class Recovery:
             return inf
         return self.patience.unavailable(f"a request failed {counted(flight.retries.attempts, 'time')}")
 
-    def rest(self, endpoint: Endpoint, error: BackendError, now: float) -> None:
-        """Send nothing to an endpoint until it answers a probe."""
-        wait = endpoint.rest()
+    def rest(self, endpoint: Endpoint, error: BackendError, now: float, *, limited: float = 0.0) -> None:
+        """Send nothing to an endpoint until it answers a probe, nor for as many seconds as its limit asks for."""
+        wait = endpoint.rest(now, limited=limited)
         endpoint.trouble = error
         self._endpoints.look_next(endpoint, now + wait)
-        name = endpoint.backend.name
-        self._emit(events.EndpointDown(lane=self._lane, at=now, endpoint=name, wait=wait, reason=describe(error)))
+        name = endpoint.name
+        self._emit(events.EndpointDown(lane=self._lane, at=now, endpoint=name, wait=wait, reason=endpoint.says(error)))
         if self._endpoints.none_up():
             attempts = self.patience.attempts if isinstance(error, HalfAnswer) else 0
             self._emit(events.Waiting(lane=self._lane, at=now, patience=self.patience.seconds, attempts=attempts))

@@ -73,6 +73,9 @@ class Throttle:
         elif decision.hold:
             limits.refuse(reservation, now)
         learned = error.hints is not None and limits.hear(error.hints, reservation, now, refused=decision.hold)
+        if decision.hold and decision.elsewhere:
+            self._tell(learned, before, now)
+            return 0.0
         if isinstance(error, SlowDown):
             limits.slow_down(now)
         elif decision.hold and not limits.refused(reservation, now):
