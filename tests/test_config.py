@@ -262,6 +262,12 @@ def test_a_string_that_ends_is_not_told_as_one_that_does_not(tmp_path: Path, clo
         load_config(config_file(tmp_path, f"name = {closed}\nseed = x\n"))
 
 
+def test_a_string_without_an_end_is_looked_for_once(tmp_path: Path) -> None:
+    """And not from every quote of a line anew: of this one that would take many minutes."""
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_config(config_file(tmp_path, 1_000_000 * '\\"'))
+
+
 def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file; `metaspo init DIR`"):
         load_config(tmp_path / "none.toml")

@@ -28,6 +28,7 @@ from metaspo.engine.tasks import (
     load_task,
     similarity_of,
 )
+from metaspo.engine.tasks.formats import objects
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -222,6 +223,25 @@ def test_an_object_comes_back_however_it_is_laid_out(
     said = kind.parse(json.dumps(value, ensure_ascii=ascii_only, indent=indent))
     assert said is not None
     assert kind.similarity(said, gold) == 1
+
+
+@pytest.mark.parametrize("begun", ['{"a": [', '{"a": 1, "a": ['])
+def test_not_every_object_without_an_end_is_read_to_the_end_of_a_long_answer(
+    begun: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All other answers would wait for seconds; in one of usual length the object that comes after them is found."""
+    read = 0
+
+    def number(text: str) -> int:
+        nonlocal read
+        read += 1
+        return int(text)
+
+    monkeypatch.setattr(objects, "_DECODER", json.JSONDecoder(object_pairs_hook=objects._unique, parse_int=number))
+    assert Json().parse(begun * 50 + "1, " * 1_000 + '} {"b": 1}') == '{"b":1}'
+    read = 0
+    assert Json().parse(begun * 500 + "1, " * 300_000) is None
+    assert read < 2_000_000
 
 
 def test_fields_are_scored_one_by_one(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from metaspo.engine.errors import ConfigError
 STARTER = "metaspo.toml"  # what `metaspo init` calls the config that it writes
 BARE = late_pattern(r"[A-Za-z0-9_-]+")  # a key that needs no quotes
 # A comment or a string: of one over several lines the quotes that begin and end it; only double ones can be escaped.
-STRINGS = late_pattern(r"""(?s)#[^\n]*|((\"{3})|'{3})(?:(?(2)\\.|.)|.)*?(\1|\Z)|"(?:\\.|[^"\\\n])*"|'[^'\n]*'""")
+STRINGS = late_pattern(r"""(?s)#[^\n]*|((\"{3})|'{3})(?:(?(2)\\.|.)|.)*?(\1|\Z)|"(?:\\.|[^"\\\n])*+"?|'[^'\n]*'""")
 BEGINNING = late_pattern(r"""[^"'\n]*=[ \t]*(?:\"{3}|'{3})\Z""")
 DEEPEST, TOO_DEEP = 50, "it is nested too deep"
 
@@ -41,7 +41,8 @@ def _unclosed(text: str) -> str:
     "" for none."""
     for string in STRINGS.finditer(text):
         quotes, end = string[1], string.end()
-        if quotes and (not string[3] or BEGINNING.match(text, text.rfind("\n", 0, end) + 1, end)):
+        line = max(text.rfind("\n", string.start(), end) + 1, string.start())  # it ends in
+        if quotes and (not string[3] or BEGINNING.match(text, line, end)):
             first, last = (text.count("\n", 0, place) + 1 for place in (string.start(), end))
             goes_on = f"goes on to line {last}, where the next one begins" if string[3] else "has no end"
             return f"; the string that begins with {quotes} in line {first} {goes_on}: close it"

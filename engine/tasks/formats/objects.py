@@ -13,6 +13,7 @@ from metaspo.engine.tasks.formats.tagged import Kind
 
 _FENCE: Final = late_pattern(r"```(?:json)?[^\S\n]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _MAX_STARTS: Final = 200
+_MAX_IN_VAIN: Final = 2_000_000  # characters read of objects that turn out to be none: some hundredths of a second
 _WANTED: Final = "one JSON object"
 
 
@@ -87,13 +88,14 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         if (value := _loaded(part.strip())) is not None:
             yield value
             return
-    position = text.find("{")
+    position, in_vain = text.find("{"), 0
     for _ in range(_MAX_STARTS):
-        if position < 0:
+        if position < 0 or in_vain > _MAX_IN_VAIN:
             return
         try:
             value, end = _DECODER.raw_decode(text, position)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
+            in_vain += (error.pos if isinstance(error, json.JSONDecodeError) else len(text)) - position
             end = position + 1
         else:
             yield value
