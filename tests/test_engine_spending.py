@@ -17,7 +17,7 @@ from metaspo.engine import Prepared
 from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.journal.events import Spent, Start
 from metaspo.engine.journal.journal import FileJournal, StoredJournal
-from metaspo.engine.journal.ledger import Ledger
+from metaspo.engine.journal.ledger import HEAD, Ledger
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.report.run_page import run_page
 from metaspo.engine.runs.directory import RunDirectory
@@ -178,6 +178,26 @@ async def test_where_it_cannot_be_known_what_was_spent_a_cap_refuses_the_next_se
     assert COLUMNS["calls"](list_runs([run])[0]).startswith("≥ ")
     with pytest.raises(RunDirectoryError, match="what was spent before is not known"):
         await provider.session(prepared(tmp_path, rows=8, calls=1_000), stop_after=1000)
+
+
+@pytest.mark.virtual
+async def test_where_the_ledger_is_damaged_what_was_announced_counts_and_one_line_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A digit in it changes no sum in silence; the session after is told nothing any more."""
+    provider, capped = Provider(), prepared(tmp_path, rows=8, calls=33)
+    await provider.session(capped, stop_after=1.5)
+    run = capped.directory
+    assert run is not None
+    killed(run)
+    content = bytearray(run.ledger.read_bytes())
+    content[HEAD.size + 6] ^= 1
+    run.ledger.write_bytes(content)
+    with pytest.raises(BudgetExhausted):
+        await provider.session(capped, stop_after=1000)
+    assert len(provider.answered) == 33 - 5
+    assert [".ledger: damaged" in record.message for record in caplog.records].count(True) == 1
+    assert not run.ledger.exists()
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60])

@@ -142,7 +142,7 @@ async def open_session(
         journal = stack.enter_context(_journal(prepared))
         await stack.enter_async_context(beside(prepared, observer.warn))
         capped = purse is None and prepared.config.budget.caps != Budget()
-        view = sessions_before(directory, journal, capped=capped) if directory else RunView()
+        view = sessions_before(directory, journal, capped=capped, warn=observer.warn) if directory else RunView()
         if view.has_gaps:
             observer.warn("lines of the journal are damaged or missing: not all that was spent before is known")
         number, earlier = view.sessions + 1, view.spent

@@ -10,18 +10,19 @@ from metaspo.engine.journal.events import Gap, Spent
 from metaspo.engine.journal.journal import Journal, StoredJournal
 from metaspo.engine.journal.ledger import left_by
 from metaspo.engine.journal.view import RunView
+from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.scheduling import NOTHING
 
 
-def sessions_before(directory: RunDirectory, journal: Journal, *, capped: bool) -> RunView:
+def sessions_before(directory: RunDirectory, journal: Journal, *, capped: bool, warn: Warn = log_warning) -> RunView:
     """The sessions so far of a directory that is held: what a kill kept the last one from saying is said for it, and
-    where not all of them is known any more, that.
+    where not all of them is known any more, that. Warns where the last one's ledger is damaged.
 
     Raises:
         RunDirectoryError: where there is a cap on what they spend together and not all of it is known.
     """
-    view, number, spent = _known(directory, capped=capped)
+    view, number, spent = _known(directory, capped=capped, warn=warn)
     if view.has_gaps:
         journal.write(Gap())
     if number == view.sessions > 0:
@@ -34,14 +35,14 @@ def sessions_before(directory: RunDirectory, journal: Journal, *, capped: bool) 
 def require_known(directory: RunDirectory, *, capped: bool) -> None:
     """Raises `RunDirectoryError` as `sessions_before` would, of a directory that need not be held."""
     if capped:
-        _known(directory, capped=True)
+        _known(directory, capped=True, warn=lambda _: None)  # the next session says so
 
 
-def _known(directory: RunDirectory, *, capped: bool) -> tuple[RunView, int, Spent]:
+def _known(directory: RunDirectory, *, capped: bool, warn: Warn) -> tuple[RunView, int, Spent]:
     """The sessions by the journal, with a gap in it where what lies beside it knows more; the number of one that was
     killed, and what it had spent."""
     view = RunView.of(StoredJournal(directory.journal))
-    number, spent = left_by(directory.ledger) or (0, Spent())
+    number, spent = left_by(directory.ledger, warn=warn) or (0, Spent())
     unseen = number > view.sessions and spent.of_budget != NOTHING
     if unseen or _calls_summed_up(directory) > view.spent.calls:
         view.apply(Gap())
