@@ -18,6 +18,7 @@ from world import World
 
 from metaspo.engine import ConfigError, evaluate
 from metaspo.engine.config.baselines import baseline_prompt
+from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.studies import GridConfig, ablation, prepare_grid
 from metaspo.engine.studies.compare import Job
 from metaspo.engine.studies.results import CellResult
@@ -133,6 +134,22 @@ def test_a_comparison_whose_pictures_cannot_be_drawn_asks_nothing(
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_of_two_that_write_the_same_tables_the_second_asks_nothing(compared: Compared) -> None:
+    """Each would find runs held by the other, and come to tables of the rest: the last ones to be written stayed."""
+    written = compared.folder / ".metaspo/studies/grid/tables.md"
+    before, calls = written.stat().st_mtime_ns, compared.server.calls
+    with RunDirectory(written.parent).held():
+        ended = here("compare", "grid.toml", "--quiet")
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert "studies/grid: this run is going on already, here or in another process; wait for it" in ended.errors[0]
+    assert (written.stat().st_mtime_ns, compared.server.calls) == (before, calls)
+
+
+def test_where_tables_cannot_be_written_nothing_is_asked(project: Path, server: ChatServer) -> None:
+    ended = here("compare", "grid.toml", "--quiet", "--out", "grid.toml/tables")
+    assert (ended.code, "grid.toml/tables: Not a directory" in ended.errors[-1], server.calls) == (2, True, 0)
+
+
 def test_the_cells_that_need_the_fewest_calls_begin_first(project: Path, server: ChatServer) -> None:
     """Results keep the order of the grid."""
     text = 'config = "run.toml"\nparallel = 1\nmethods = ["metaspo", "default", "file:mine.txt"]\n'

@@ -13,6 +13,7 @@ from metaspo.backends.counted import counted
 from metaspo.console import err, exit_stopped, out, say_error, say_warning
 from metaspo.engine import Observer, Prepared
 from metaspo.engine.cluster import check_caps
+from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.studies import CellResult, Findings, Grid, Study, Table, plan_cell, shown
 from metaspo.engine.studies import compare as run_grid
@@ -46,33 +47,48 @@ def _results(grid: Grid, *, quiet: bool, lost: Mapping[int, str] | None = None) 
 
 
 def run_study(
-    grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bool, lost: Mapping[int, str] | None = None
+    grid: Grid,
+    *,
+    plan: bool,
+    folder: Path | None,
+    json: bool,
+    quiet: bool,
+    elsewhere: Callable[[], Mapping[int, str]] = dict,
 ) -> None:
-    """Run a grid but for the cells that are `lost`, print its tables and write its folder.
+    """Run a grid, print its tables and write its folder; first what runs its cells `elsewhere`, and tells why some of
+    them are lost.
 
-    Raises `ConfigError`, before anything is asked, where what draws its pictures is not installed.
+    Raises, before anything is asked, where what comes of it could not be written: `ConfigError` if what draws its
+    pictures is not installed, `RunDirectoryError` while another process is to write the same tables, `OSError`.
     """
     if plan:
         _print_plan(grid, json=json)
         return
-    library = pages()  # now: nothing is asked where what comes of it could not be written
+    library = pages()
     methods, seeds = counted(len(grid.methods), "method"), counted(len(grid.config.seeds), "seed")
     err.print(f"{counted(len(grid.cells), 'run')}: {methods}, {seeds}")
-    results = _results(grid, quiet=quiet, lost=lost)
-    findings = Findings.of(Study.of(grid, results))
-    if json:
-        records = {table.name: table.records() for table in findings.tables}
-        cells = [asdict(result) for result in results]
-        tables.print_json(out, {"tables": records, "cells": cells})
-    else:
-        for table in findings.tables:
-            _print_table(table)
-        for sentence in findings.verdicts:
-            tables.say(out, sentence)
-    page = library.write_study(findings, folder or in_project(STUDIES) / grid.config.name)
+    folder = folder or in_project(STUDIES) / grid.config.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with RunDirectory(folder).held():
+        results = _results(grid, quiet=quiet, lost=elsewhere())
+        findings = Findings.of(Study.of(grid, results))
+        _print_findings(findings, json=json)
+        page = library.write_study(findings, folder)
     err.print(f"Tables, pictures and the page: {page.parent}")
     if stopped := [result for result in results if result.stopped]:
         _tell_stopped(stopped)
+
+
+def _print_findings(findings: Findings, *, json: bool) -> None:
+    if json:
+        records = {table.name: table.records() for table in findings.tables}
+        cells = [asdict(result) for result in findings.study.results]
+        tables.print_json(out, {"tables": records, "cells": cells})
+        return
+    for table in findings.tables:
+        _print_table(table)
+    for sentence in findings.verdicts:
+        tables.say(out, sentence)
 
 
 def _tell_stopped(stopped: Sequence[CellResult]) -> NoReturn:

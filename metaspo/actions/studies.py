@@ -2,12 +2,12 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from metaspo.actions.grid_runs import run_cell, run_study
 from metaspo.actions.on_cluster import cells_on
-from metaspo.actions.report import pages
 from metaspo.console import err, exit_on_user_error
 from metaspo.engine import ConfigError, RunDirectoryError, find_run
 from metaspo.engine.config.load import load_config, validated
@@ -47,12 +47,9 @@ def compare_methods(
                 raise ConfigError("--cell runs one cell and makes no tables: it goes with no --on, --plan or --out")
             run_cell(loaded, cell, json=json, quiet=quiet)
             return
-        lost: Mapping[int, str] = {}
-        if on is not None and not plan:
-            pages()  # or it could not end here
-            options = [] if equal_calls is None else ["--equal-calls", str(equal_calls)]
-            lost = cells_on(on, loaded, grid, options, quiet=quiet)
-        run_study(loaded, plan=plan, folder=folder, json=json, quiet=quiet, lost=lost)
+        options = [] if equal_calls is None else ["--equal-calls", str(equal_calls)]
+        elsewhere = dict if on is None else partial(cells_on, on, loaded, grid, options, quiet=quiet)
+        run_study(loaded, plan=plan, folder=folder, json=json, quiet=quiet, elsewhere=elsewhere)
 
 
 def ablate_method(
