@@ -9,7 +9,8 @@ import threading
 from contextlib import suppress
 from time import monotonic
 
-INTERRUPTS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+from metaspo.interrupts import heard
+
 INTERRUPTED = 130  # exit status, as `metaspo.console` has it, which is not imported yet
 ENOUGH = 1.0  # seconds for threads to end that were told to
 
@@ -17,7 +18,7 @@ ENOUGH = 1.0  # seconds for threads to end that were told to
 def main() -> None:
     """The command with the process's own arguments; ends in `SystemExit`."""
     gc.disable()  # what is imported stays; a command begins with garbage collected
-    interrupts = [number for number in INTERRUPTS if signal.getsignal(number) is not signal.SIG_IGN]  # as under nohup
+    interrupts = heard()
     for number in interrupts:
         signal.signal(number, _end_interrupted)
     from metaspo.cli import main as command

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -13,11 +12,11 @@ from typing import Any, TypeVar
 from metaspo.backends.loops.event_loop import new_event_loop
 from metaspo.backends.loops.garbage import leave_alone_what_stays
 from metaspo.console import ExitCode, HurriedInterrupt, err, say_hurried, say_note
+from metaspo.interrupts import SIGNALS, heard
 from metaspo.scheduling.file_limit import raise_limit
 
 T = TypeVar("T")
 
-SIGNALS = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SOON = 1.0  # seconds in which an end needs no word
 AT_ONCE = 3.0  # seconds that code of a user's own may hold up an end at once
 ENDING = (
@@ -26,9 +25,9 @@ ENDING = (
 )
 
 
-def _cancel_once(task: asyncio.Task[Any], heard: Iterator[int]) -> None:
-    """`heard` counts; whether the task is being cancelled does not tell, for a cap on time cancels, too."""
-    if next(heard):
+def _cancel_once(task: asyncio.Task[Any], times: Iterator[int]) -> None:
+    """`times` counts; whether the task is being cancelled does not tell, for a cap on time cancels, too."""
+    if next(times):
         return
     task.cancel()
     asyncio.get_running_loop().call_later(SOON, say_note, ENDING)
@@ -93,11 +92,10 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
     async def with_signals() -> T:
         nonlocal cancelled
-        loop, task, heard = asyncio.get_running_loop(), asyncio.current_task(), count()
+        loop, task, times = asyncio.get_running_loop(), asyncio.current_task(), count()
         if task is not None:
-            for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                    loop.add_signal_handler(number, _cancel_once, task, heard)
+            for number in heard():
+                loop.add_signal_handler(number, _cancel_once, task, times)
         try:
             return await main
         except asyncio.CancelledError:

@@ -20,7 +20,7 @@ from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runs.session import make_context
 from metaspo.engine.runs.time_cap import TimeCap
 from metaspo.engine.runtime.gateway import LaneNames
-from metaspo.engine.runtime.time_left import TimeLeft, cut_short, spoken
+from metaspo.engine.runtime.time_left import TimeLeft, spoken
 from metaspo.scheduling import BudgetExhausted, Gateway, Lane, LaneSettings
 
 
@@ -166,9 +166,9 @@ def test_the_range_in_words(seconds: tuple[float, float] | None, says: str) -> N
 def test_a_cap_on_time_is_said_where_it_comes_first(stops: float, says: str) -> None:
     """With how far the run gets until then: a tenth is done, and the rest takes 16 hours or so."""
     seconds = (50_000.0, 65_200.0)
-    assert cut_short(seconds, stops_in=stops - 1000.0, done=0.1) == says
-    assert not cut_short(None, stops_in=0.0, done=0.0), "nothing is known"
-    assert not cut_short((0.0, 0.0), stops_in=-1.0, done=1.0), "nothing is left"
+    assert spoken(seconds, stops_in=stops - 1000.0, done=0.1) == spoken(seconds) + says
+    assert spoken(None, stops_in=0.0, done=0.0) == spoken(None), "nothing is known"
+    assert spoken((0.0, 0.0), stops_in=-1.0, done=1.0) == spoken((0.0, 0.0)), "nothing is left"
 
 
 def test_a_cap_on_time_stands_behind_the_time_left() -> None:

@@ -78,7 +78,7 @@ class TimeLeft:
         """The same in words, and where the cap stops it if that comes sooner."""
         seconds = self.seconds(now=now)
         done = self.settled / self.planned if self.planned else 1.0
-        return spoken(seconds) + cut_short(seconds, stops_in=self.stops - now, done=done)
+        return spoken(seconds, stops_in=self.stops - now, done=done)
 
     def _speed(self, since: float, now: float) -> float:
         """Calls settled a second since then."""
@@ -86,8 +86,17 @@ class TimeLeft:
         return max(0, self.settled - self._counts[start]) / max(now - since, 1e-9)
 
 
-def spoken(seconds: tuple[float, float] | None) -> str:
-    """A range in words, in units that one can plan by."""
+def spoken(seconds: tuple[float, float] | None, *, stops_in: float = inf, done: float = 0.0) -> str:
+    """A range in words, and where a cap on time stops what is `done` to this share, if that likely comes sooner."""
+    likely, stops_in = sum(seconds or (0.0, 0.0)) / 2, max(0.0, stops_in)
+    if likely <= stops_in:
+        return _range(seconds)
+    when = f"{stops_in / HOUR:.1f} h" if stops_in >= 1.5 * HOUR else f"{stops_in / MINUTE:.0f} min"
+    return f"{_range(seconds)}, stops in {when} at about {done + (1 - done) * stops_in / likely:.0%}"
+
+
+def _range(seconds: tuple[float, float] | None) -> str:
+    """In words, in units that one can plan by."""
     if seconds is None:
         return "time left unknown"
     low, high = seconds
@@ -99,12 +108,3 @@ def spoken(seconds: tuple[float, float] | None) -> str:
     if high < 3 * DAY:
         return f"{low / HOUR:.1f} to {high / HOUR:.1f} h left"
     return f"{low / DAY:.1f} to {high / DAY:.1f} days left"
-
-
-def cut_short(seconds: tuple[float, float] | None, *, stops_in: float, done: float) -> str:
-    """Where a cap on time stops what is `done` to this share, in words; "" where it likely ends before."""
-    likely, stops_in = sum(seconds or (0.0, 0.0)) / 2, max(0.0, stops_in)
-    if likely <= stops_in:
-        return ""
-    when = f"{stops_in / HOUR:.1f} h" if stops_in >= 1.5 * HOUR else f"{stops_in / MINUTE:.0f} min"
-    return f", stops in {when} at about {done + (1 - done) * stops_in / likely:.0%}"

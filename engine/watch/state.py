@@ -16,7 +16,7 @@ from metaspo.engine.runs.going_on import GoingOn, going_on
 from metaspo.engine.runs.listing import weights_of
 from metaspo.engine.runs.status import session_of, sources_of
 from metaspo.engine.runs.stored import rows_of, summary_of
-from metaspo.engine.runtime.time_left import cut_short, spoken
+from metaspo.engine.runtime.time_left import spoken
 from metaspo.engine.studies.noted import NotedGrid
 from metaspo.engine.watch.follower import Follower
 from metaspo.engine.watch.stop import process_of
@@ -74,9 +74,8 @@ def _progress(live: Mapping[str, Any], *, running: bool) -> Data | None:
         return None
     left, stops_in = live.get("seconds_left"), live.get("stops_in")
     seconds = (left[0], left[1]) if left else None
-    words = spoken(seconds) + cut_short(
-        seconds, stops_in=inf if stops_in is None else stops_in, done=live["settled"] / live["planned"]
-    )
+    stops_in = inf if stops_in is None else stops_in
+    words = spoken(seconds, stops_in=stops_in, done=live["settled"] / live["planned"])
     return {
         "planned": live["planned"],
         "settled": live["settled"],
