@@ -84,6 +84,7 @@ class TestCacheOfOld(StoreConformance):
         return DiskStore(folder if folder.exists() else make_old(folder), memory_bytes=0)
 
 
+@pytest.mark.virtual
 async def test_answers_of_one_prompt_stand_together(tmp_path: Path) -> None:
     """Whatever comes between them; no answer of a gateway's loses its place on its way."""
     async with (

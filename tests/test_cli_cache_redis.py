@@ -1,6 +1,7 @@
 """Runs of several machines share a Redis or Valkey server as their cache; `metaspo cache` looks after it."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from real_redis import PASSWORD, RealRedis, real_redis
 from sizes import rest_is_slow
 from world import World
 
+from metaspo.cache.redis import store
+
 WORLD = World(3, malformed=0.1)
 
 
 @pytest.fixture
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
     """A server that wants a password."""
     with real_redis(tmp_path_factory.mktemp("redis"), password=PASSWORD) as running:
         yield running
@@ -27,14 +30,14 @@ def files_with(secret: str, folder: Path) -> list[Path]:
 
 @pytest.mark.slow
 def test_what_one_machine_paid_for_another_one_finds(
-    tmp_path: Path, server: ChatServer, store: RealRedis, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: ChatServer, shared: RealRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second run makes no call and comes to the same result; no file and no output holds the password."""
     folders = [tmp_path / "one", tmp_path / "other"]
     said, calls = "", []
     for folder in folders:
         folder.mkdir()
-        write_project(folder, server.url, head=f'{EXHAUSTIVE}\ncache = "{store.url}"')
+        write_project(folder, server.url, head=f'{EXHAUSTIVE}\ncache = "{shared.url}"')
         done = apart("optimize", "run.toml", folder=folder, environment={"REDIS_PASSWORD": PASSWORD})
         assert done.code == 0, done.err
         said += done.out + done.err
@@ -43,10 +46,10 @@ def test_what_one_machine_paid_for_another_one_finds(
     assert len({result_bytes(folder) for folder in folders}) == 1
     monkeypatch.setenv("REDIS_PASSWORD", PASSWORD)
     monkeypatch.chdir(tmp_path)
-    told = here("cache", "info", "--cache", store.url, "--json")
+    told = here("cache", "info", "--cache", shared.url, "--json")
     assert (told.code, told.data["entries"]) == (0, calls[0])
     for command in (["verify"], ["export", "all.zst"], ["prune", "--bad"], ["import", "all.zst", "--trust"]):
-        ended = here("cache", *command, "--cache", store.url)
+        ended = here("cache", *command, "--cache", shared.url)
         assert ended.code == 0, ended.err
         said += ended.out + ended.err
     assert here("cache", "import", "all.zst", "--trust", "--cache", "copy").code == 0
@@ -57,12 +60,14 @@ def test_what_one_machine_paid_for_another_one_finds(
 
 @pytest.mark.parametrize("command", rest_is_slow(["optimize run.toml --quiet", "cache info --cache {url}"]))
 def test_a_server_that_is_not_there_stops_a_run_before_it_asks_anything(
-    tmp_path: Path, server: ChatServer, command: str
+    tmp_path: Path, server: ChatServer, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With one sentence and exit status 3; `metaspo cache` says the same."""
+    monkeypatch.setattr(store, "RedisStore", partial(store.RedisStore, patience=0.5))  # or it tries for ten seconds
+    monkeypatch.chdir(tmp_path)
     url = f"unix://{tmp_path}/none.sock"
     write_project(tmp_path, server.url, head=f'{EXHAUSTIVE}\ncache = "{url}"')
-    ended = apart(*command.format(url=url).split(), folder=tmp_path)
+    ended = here(*command.format(url=url).split())
     assert ended.code == 3
     assert len(ended.err.splitlines()) == 1
     assert "cannot be reached" in ended.err
