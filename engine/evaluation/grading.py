@@ -15,9 +15,9 @@ from metaspo.engine.evaluation.calling import Asked, CodeRun, NotStored, Raised
 from metaspo.engine.evaluation.scorecard import Outcome, Status, grade_answer, graded, ungraded
 from metaspo.engine.gather import gather_many
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.tasks import Example, Metric, MetricError, Task, UserMetric
+from metaspo.engine.tasks import Example, Metric, Task, UserMetric
 from metaspo.engine.tasks.base import is_blocking
-from metaspo.engine.tasks.errors import of_row
+from metaspo.engine.tasks.errors import in_row
 from metaspo.engine.tasks.graders import Grader, Ungraded, checked_grade, failed_on
 from metaspo.scheduling import Priority
 
@@ -57,10 +57,7 @@ def _reader(base: Base, task: Task, metric: Metric | None) -> Callable[[Answered
     read = partial(grade_answer, answer_format=task.answer_format, metric=metric, stop=base.model.sampling.stop)
 
     def named(answer: Answered, example: Example) -> Outcome:
-        try:
-            return read(answer, example)
-        except MetricError as error:
-            raise of_row(error, task=task.name, where=example.where) from error.__cause__
+        return in_row(task.name, example.where, read, answer, example)
 
     return named
 
@@ -153,10 +150,7 @@ class ByGrader:
             returned = await CodeRun(grader, asked).returned(outcome.prediction, example)
         except NotStored:
             return
-        try:
-            take(row, self._outcome(outcome, returned))
-        except MetricError as error:
-            raise of_row(error, task=self._task, where=example.where) from error.__cause__
+        take(row, in_row(self._task, example.where, self._outcome, outcome, returned))
 
     def _outcome(self, outcome: Outcome, returned: object) -> Outcome:
         name, prediction = self._grader.name, outcome.prediction

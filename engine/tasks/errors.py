@@ -1,5 +1,11 @@
 """What can be wrong with a task: the user's data or config, and a user's own metric."""
 
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+
 
 class TaskError(ValueError):
     """The config or the data of a task is wrong; `str()` is one line: file and line or key, what, what to do."""
@@ -14,9 +20,13 @@ class FormatError(MetricError):
     """A user's own answer format failed, or returned something that is no answer; `str()` says the same of it."""
 
 
-def of_row(error: MetricError, *, task: str, where: str) -> MetricError:
-    """The same error, naming its task and row; to be raised from what the first one was raised from. One of a program's
-    own kind stays as it is: who knows what that is made of."""
-    if type(error) not in (MetricError, FormatError):
-        return error
-    return type(error)(": ".join(filter(None, (f"task {task!r}", where, str(error)))))
+def in_row(task: str, where: str, code: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+    """What the code returns. Its `MetricError` names the task and the row, and comes from what it came from; one of a
+    program's own kind stays as it is: who knows what that is made of."""
+    try:
+        return code(*arguments)
+    except MetricError as error:
+        if type(error) not in (MetricError, FormatError):
+            raise
+        told = ": ".join(filter(None, (f"task {task!r}", where, str(error))))
+        raise type(error)(told) from error.__cause__

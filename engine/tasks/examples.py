@@ -11,7 +11,7 @@ from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.base import AnswerFormat, Example
 from metaspo.engine.tasks.cells import Row, answers_of, metadata_of, question_of
 from metaspo.engine.tasks.data_spec import DataSource
-from metaspo.engine.tasks.errors import MetricError, TaskError, of_row
+from metaspo.engine.tasks.errors import TaskError, in_row
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.formats.label_sets import BETWEEN_LABELS, labels_in
 from metaspo.engine.tasks.history import history_of
@@ -202,10 +202,7 @@ def _accepted(spec: TaskSpec, answer_format: AnswerFormat, example: Example) -> 
     for answer in example.answers:
         if not answer and needs_no_gold(spec):
             return ("",)
-        try:
-            canonical = answer_format.canonical(answer)
-        except MetricError as error:
-            raise of_row(error, task=spec.name, where=example.where) from error.__cause__
+        canonical = in_row(spec.name, example.where, answer_format.canonical, answer)
         if canonical is None:
             raise TaskError(
                 f"{example.where}: the answer {shown(answer)} does not fit answer.kind = {spec.answer.kind!r} "
