@@ -36,7 +36,7 @@ from metaspo.engine.journal.events import (
     event_of,
 )
 from metaspo.engine.journal.fitting import fits
-from metaspo.engine.journal.journal import FileJournal, MemoryJournal, StoredJournal, read_journal, selections
+from metaspo.engine.journal.journal import FileJournal, MemoryJournal, StoredJournal, event_in, read_journal, selections
 from metaspo.engine.journal.view import AllSessions, RunView, WatchedJournal
 from metaspo.engine.journal.warn import log_warning
 from metaspo.engine.optimize.bilevel import run
@@ -158,6 +158,22 @@ def test_a_line_that_no_kill_leaves_so_is_damaged(line: bytes, tmp_path: Path) -
     path = tmp_path / "j"
     path.write_bytes(LINE + b"\n" + line + b"\n" + LINE + b"\n")
     assert list(StoredJournal(path)) == [SPENT, Gap(), SPENT]
+
+
+@pytest.mark.parametrize("event", [SPENT, Start(seed=1, name="run"), Gap()])
+def test_no_flipped_bit_changes_what_was_spent_without_a_word(event: Event, tmp_path: Path) -> None:
+    """Nor how many sessions there were; lines of earlier versions, without a checksum, are read."""
+    journal = FileJournal(tmp_path / "j", clock=lambda: 0.0)
+    journal.write(event)
+    journal.close()
+    line = (tmp_path / "j").read_bytes()
+    assert event_in(line) == event_in(line[: line.rfind(b',"crc32":')] + b"}\n") == event
+    for bit in range(8 * (len(line) - 1)):
+        damaged = bytearray(line)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "j").write_bytes(damaged)
+        read = read_journal(tmp_path / "j")
+        assert read == [event] or Gap() in read, damaged
 
 
 async def test_a_line_that_the_disk_had_room_for_a_part_of_stops_the_run_and_harms_no_other(tmp_path: Path) -> None:

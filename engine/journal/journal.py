@@ -2,7 +2,8 @@
 
 Its selections are the run's history: `select` lines hold only what follows from config, data, seed and answers, so two
 runs of one config have the same ones, whatever their timing. A run that is started again appends a new `start` line and
-says its selections once more.
+says its selections once more. Lines that the sums of what was spent hang on end with a checksum: who finds it wrong
+knows that something is not known any more.
 """
 
 import errno
@@ -11,6 +12,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
+from zlib import crc32
 
 import orjson
 from pydantic_core import from_json
@@ -21,6 +23,8 @@ from metaspo.engine.journal.faults import stopping_at_faults
 from metaspo.scheduling import Cost
 
 CHUNK = 1 << 18  # bytes read at once: some thousand lines
+SEALED = (Start, Gap, Spent)
+SUM, SEAL = "crc32", b',"crc32":'  # of all of a line before it
 
 
 class Journal(Protocol):
@@ -49,7 +53,10 @@ class FileJournal:
     def write(self, event: Event) -> None:
         """Append one event, with the seconds since this process opened the journal."""
         line = {**event.line(), "t": round(self._clock() - self._start, 3)}
-        text = b"\n" * self._cut_off + _encoded(line)  # on a line of its own
+        encoded = _encoded(line)
+        if isinstance(event, SEALED):
+            encoded = b"%b%b%d}\n" % (encoded[:-2], SEAL, crc32(encoded[:-2]))
+        text = b"\n" * self._cut_off + encoded  # on a line of its own
         self._cut_off = True
         with stopping_at_faults(self._path):
             if self._file.write(text) < len(text):
@@ -110,14 +117,16 @@ def event_in(line: bytes) -> Event | None:
         table = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None if _is_cut_off(line.strip()) else Gap()
-    event = event_of(table)
-    if event is None and (not isinstance(table, dict) or table.get("event") in (Start.event, Spent.event)):
+    if not isinstance(table, dict) or (SUM in table and table[SUM] != crc32(line[: line.rfind(SEAL)])):
         return Gap()
-    return event
+    event = event_of(table)
+    return Gap() if event is None and table.get("event") in (Start.event, Spent.event) else event
 
 
 def _is_cut_off(line: bytes) -> bool:
     """Whether a table of JSON begins so; an empty line, too, may be what is left of one."""
+    if line.endswith(b"}") and SEAL[2:-2] in line[-len(SEAL) - 11 :]:
+        return False  # its end is there
     try:
         text = getincrementaldecoder("utf-8")().decode(line)  # without a letter that is cut in two
         from_json(text or "{")

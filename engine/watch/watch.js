@@ -369,7 +369,7 @@ function shown(value) {
 }
 
 function lineText(line) {
-  const { event, address, t, ...rest } = line;
+  const { event, address, t, crc32, ...rest } = line;
   const said = Object.entries(rest).map(([key, value]) => `${key}=${shown(value)}`).join("  ");
   return `${(t === undefined ? "" : Number(t).toFixed(3)).padStart(9)}  ${event}  ${address || ""}  ${said}`;
 }
