@@ -50,7 +50,7 @@ test-slow: $(VENV)/.dev  ## the tests that take long, and the property tests wit
 
 $(ADAPTERS)/.ready: pyproject.toml constraints-adapters.txt | $(BIN)/python
 	$(BIN)/python -m venv $(dir $(ADAPTERS))
-	$(ADAPTERS)/python -m pip install --quiet --disable-pip-version-check -c constraints-adapters.txt langchain-openai langchain-tests \
+	$(ADAPTERS)/python -m pip install --quiet --disable-pip-version-check -c constraints-adapters.txt langchain-openai langchain-tests langfuse \
 	  pytest pytest-asyncio pytest-timeout hypothesis -e '.[dspy,gepa,inspect,langchain,litellm,mipro,mlflow,promptolution,ray,redis,report,tensorboard,textgrad,wandb]'
 	@touch $@
 

@@ -8,7 +8,7 @@ import typer
 from metaspo import actions
 from metaspo.parameters import RUNS, Json, LatestFinishedRun, NamedArguments, RunsFolder
 
-TOOLS = "text|messages|promptfoo|dspy|mlflow|langchain|ollama|inspect|sft"
+TOOLS = "text|messages|promptfoo|dspy|mlflow|langchain|langfuse|langsmith|ollama|inspect|sft"
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -43,9 +43,10 @@ def import_files(
         Path | None, typer.Option(metavar="FILE", help="Examples, where none come along: JSONL, CSV, TSV or Parquet.")
     ] = None,
 ) -> None:
-    """Write a config with the tasks and prompts of another tool: promptfoo, DSPy, prompts as text files.
+    """Write a config with the tasks and prompts of another tool: promptfoo, DSPy, Langfuse, LangSmith, text files.
 
     Of a promptfoo config the first prompt and the tests with an answer to compare with; of a saved DSPy program each
-    predictor's instructions and demonstrations; of a file of text or the body of a chat request the prompts.
+    predictor's instructions and demonstrations; of a prompt that Langfuse or LangSmith keeps, a file of text or the
+    body of a chat request the prompts.
     """
     actions.import_files(files, folder=folder, data=data)

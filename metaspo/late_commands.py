@@ -65,7 +65,7 @@ COMMANDS: Final = {
     "export": ("exchange_commands", "Write a finished run's prompts as files for another tool."),
     "import": (
         "exchange_commands",
-        "Write a config with the tasks and prompts of another tool: promptfoo, DSPy, prompts as text files.",
+        "Write a config with the tasks and prompts of another tool: promptfoo, DSPy, Langfuse, LangSmith, text files.",
     ),
     "check": (
         "check_command",

@@ -334,11 +334,32 @@ CHAT: Json = {
     "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Is {question} even?"}],
     "metadata": {"task": "even"},
 }
+OF_LANGFUSE: Json = {
+    "type": "chat",
+    "name": "even",
+    "prompt": [{"role": "system", "content": "Be {brief}."}, {"role": "user", "content": "Is {{number}} even?"}],
+    "config": {"model": "m"},
+}
+OF_LANGSMITH: Json = {
+    "object": {
+        "lc": 1,
+        "id": ["langchain", "prompts", "chat", "ChatPromptTemplate"],
+        "kwargs": {
+            "metadata": {"task": "even"},
+            "messages": [
+                {"id": ["SystemMessage"], "kwargs": {"content": "Be {brief}."}},
+                {"id": ["HumanMessagePromptTemplate"], "kwargs": {"prompt": {"kwargs": {"template": "Is {n} even?"}}}},
+            ],
+        },
+    },
+}
 FOREIGN: Mapping[str, Json] = {
     "promptfooconfig.yaml": PROMPTFOO,
     "promptfooconfig.json": PROMPTFOO,
     "program.json": PROGRAM,
     "chat.json": CHAT,
+    "langfuse.json": OF_LANGFUSE,
+    "langsmith.json": OF_LANGSMITH,
     "user.even.txt": "Is {question} even?",
 }
 

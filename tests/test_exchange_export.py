@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
@@ -10,13 +11,14 @@ from chat_server import ChatServer
 from command_line import here
 from exchange_world import HARD, QUESTIONS, SYSTEMS, USERS, chat, found_of
 from hypothesis import given
+from hypothesis import strategies as st
 from world import World
 
 from metaspo.engine.config.load import load_config
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange import targets
 from metaspo.engine.exchange.export import TOOLS
-from metaspo.engine.exchange.templates import f_string, jinja
+from metaspo.engine.exchange.templates import f_string, jinja, langfuse
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.tasks import AnswerSpec
 
@@ -32,6 +34,42 @@ def test_a_template_of_jinja_comes_out_as_the_prompt(user: str, question: str) -
 @given(USERS, QUESTIONS)
 def test_a_template_of_format_comes_out_as_the_prompt(user: str, question: str) -> None:
     assert f_string(user).format(question=question) == user.replace("{question}", question)
+
+
+def langfuse_compiles(content: str, question: str) -> str:
+    """As Langfuse's client does: from two opening braces to the next closing ones is a variable, and one that is not
+    given is left as it stands."""
+    told = ""
+    while "{{" in content:
+        before, _, rest = content.partition("{{")
+        name, closed, after = rest.partition("}}")
+        if not closed:
+            break
+        told += before + (question if name.strip() == "question" else f"{{{{{name}}}}}")
+        content = after
+    return told + content
+
+
+@given(st.tuples(HARD, HARD).map("{question}".join), QUESTIONS)
+def test_a_template_of_langfuse_comes_out_as_the_prompt_or_is_refused(user: str, question: str) -> None:
+    wanted = user.replace("{question}", question)
+    if langfuse_compiles(user.replace("{question}", "{{question}}"), question) != wanted:
+        with pytest.raises(ConfigError, match="that would hide it from Langfuse: use --to messages"):
+            langfuse(user, what="x")
+        return
+    assert langfuse_compiles(langfuse(user, what="x"), question) == wanted
+
+
+def test_prompts_are_named_after_their_config_and_task_by_the_rules_of_each_registry() -> None:
+    found = found_of("Be exact.", "Q: {question}")
+    one, other = (replace(found.tasks[0], name=name) for name in ("Tax.law", "tax-law"))
+    found = replace(found, run="2_My.run-0123abcd", tasks=(one,))
+    (langfuse_file,) = targets.langfuse_prompts(found).values()
+    (langsmith_file,) = targets.langsmith_prompts(found).values()
+    assert json.loads(langfuse_file)["name"] == "2_My.run.Tax.law"
+    assert json.loads(langsmith_file)["prompt_identifier"] == "metaspo-2_my-run-tax-law"
+    with pytest.raises(ConfigError, match=re.escape("'Tax.law' and 'tax-law' would be one prompt of LangSmith")):
+        targets.langsmith_prompts(replace(found, tasks=(one, other)))
 
 
 @given(SYSTEMS, USERS, QUESTIONS)
@@ -197,13 +235,14 @@ def test_a_tasks_own_settings_go_along_with_its_prompts(project: Path, server: C
     Path("run.toml").write_text(f"{head}[[tasks]]{first}{own}{rest}", encoding="utf-8")
     assert here("optimize", "run.toml", "--quiet").code == 0
     said = {}
-    for tool in ("messages", "promptfoo", "mlflow", "inspect"):
+    for tool in ("messages", "promptfoo", "mlflow", "inspect", "langfuse"):
         assert here("export", "--to", tool, "--out", tool).code == 0
     for task in ("a", "b"):
         body = json.loads(Path(f"messages/{task}.json").read_bytes())
+        kept = json.loads(Path(f"langfuse/{task}.json").read_bytes())["config"]
         (provider,) = json.loads(Path(f"promptfoo/promptfooconfig.{task}.json").read_bytes())["providers"]
-        said[task] = [(each["max_tokens"], each.get("response_format")) for each in (body, provider["config"])]
-    assert said == {"a": [(9, kind)] * 2, "b": [(64, None)] * 2}
+        said[task] = [(each["max_tokens"], each.get("response_format")) for each in (body, provider["config"], kept)]
+    assert said == {"a": [(9, kind)] * 3, "b": [(64, None)] * 3}
     registered = [each["model_config"] for each in json.loads(Path("mlflow/prompts.json").read_bytes())]
     assert [(each["max_tokens"], each.get("response_format")) for each in registered] == [
         (9, kind),

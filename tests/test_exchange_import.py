@@ -39,13 +39,28 @@ def with_examples(found: ExportedRun, questions: list[str]) -> ExportedRun:
     return found.with_answers([TaskAnswers(task="t", role="source", split="test", examples=examples)])
 
 
-@pytest.mark.parametrize("tool", [targets.messages, targets.promptfoo, targets.dspy])
+TOOLS = [
+    targets.messages,
+    targets.promptfoo,
+    targets.dspy,
+    targets.langchain,
+    targets.langfuse_prompts,
+    targets.langsmith_prompts,
+]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
 @IN_A_FOLDER
 @given(SYSTEMS, USERS, st.lists(QUESTIONS, max_size=3))
 def test_an_export_comes_back_as_it_was(
     tmp_path: Path, tool: Callable[[ExportedRun], dict[str, str]], system: str, user: str, questions: list[str]
 ) -> None:
-    imported = read_files(as_files(tmp_path, tool(with_examples(found_of(system, user), questions))))
+    try:
+        files = tool(with_examples(found_of(system, user), questions))
+    except ConfigError:  # what Langfuse cannot hold
+        assert tool is targets.langfuse_prompts
+        return
+    imported = read_files(as_files(tmp_path, files))
     (task,) = imported.tasks
     assert (imported.system_prompt, task.name, task.user_prompt) == (system, "t", user)
     if tool is targets.promptfoo:
@@ -159,6 +174,58 @@ def test_a_program_that_was_changed_since_the_export_is_read_as_it_is_now(tmp_pa
     assert (imported.system_prompt, imported.tasks[0].user_prompt) == ("", "Be long.\n\nQ: {question}")
 
 
+def langchain(text: str, kind: str = "HumanMessagePromptTemplate", form: str = "f-string") -> dict[str, Any]:
+    """A message as LangChain writes it."""
+    said = {"template": text, "template_format": form}
+    prompt = {"lc": 1, "id": ["langchain", "prompts", "prompt", "PromptTemplate"], "kwargs": said}
+    return {"lc": 1, "id": ["langchain", "prompts", "chat", kind], "kwargs": {"prompt": prompt}}
+
+
+def manifest(*messages: dict[str, Any], **metadata: str) -> dict[str, Any]:
+    """A chat template as LangSmith keeps it."""
+    kwargs = {"messages": messages, "metadata": metadata}
+    return {"lc": 1, "id": ["langchain", "prompts", "chat", "ChatPromptTemplate"], "kwargs": kwargs}
+
+
+def langfuse(prompt: object, **said: object) -> dict[str, Any]:
+    """A prompt as Langfuse's API answers it."""
+    kind = "text" if isinstance(prompt, str) else "chat"
+    return {"type": kind, "name": "team/sums", "version": 3, "prompt": prompt, "config": {}, "labels": [], **said}
+
+
+SYSTEM = {"lc": 1, "id": ["langchain", "schema", "messages", "SystemMessage"], "kwargs": {"content": 'Be {"a": {x}}'}}
+IN_BRACES = [
+    {"role": "system", "content": 'Be {"a": {x}}'},
+    {"type": "chatmessage", "role": "user", "content": "{{ n }}!"},
+]
+
+
+@pytest.mark.parametrize(
+    ("kept", "name", "system", "user"),
+    [
+        (langfuse(IN_BRACES), "team-sums", 'Be {"a": {x}}', "{question}!"),
+        (langfuse(IN_BRACES, config=None), "team-sums", 'Be {"a": {x}}', "{question}!"),
+        (langfuse('{"n": {{n}}} {x}'), "team-sums", "", '{"n": {question}} {x}'),
+        (manifest(SYSTEM, langchain("{{x}} {n}")), "p", 'Be {"a": {x}}', "{x} {question}"),
+        ({"commit_hash": "1", "manifest": manifest(langchain("{n}"), task="sums")}, "sums", "", "{question}"),
+        (manifest(langchain("{x} {{n}}", form="mustache")), "p", "", "{x} {question}"),
+        (langchain("Add: {n}")["kwargs"]["prompt"], "p", "", "Add: {question}"),
+    ],
+)
+def test_a_prompt_that_a_registry_keeps_becomes_a_task(
+    tmp_path: Path, kept: dict[str, Any], name: str, system: str, user: str
+) -> None:
+    imported = read_files(as_files(tmp_path, {"p.json": json.dumps(kept)}))
+    (task,) = imported.tasks
+    assert (task.name, imported.system_prompt, task.user_prompt) == (name, system, user)
+
+
+def test_a_system_prompt_that_a_registry_keeps_goes_with_a_users_prompt_beside_it(tmp_path: Path) -> None:
+    for kept in (langfuse("Be kind."), langfuse([{"role": "system", "content": "Be kind."}])):
+        imported = read_files(as_files(tmp_path, {"p.json": json.dumps(kept), "user.t.txt": "Q: {question}\n"}))
+        assert (imported.system_prompt, imported.tasks[0].user_prompt) == ("Be kind.", "Q: {question}")
+
+
 def test_an_imported_config_is_written_and_runs_as_far_as_its_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +271,18 @@ def test_prompts_alone_take_their_examples_from_a_file(tmp_path: Path, monkeypat
         ("reviews.toml", 'user_prompt = "Say: {question}"', "reviews.toml: is TOML, as metaspo's own configs are"),
         ("p.txt", "{a} or {b}", "one place for the question is wanted, {question}; it has: {a}, {b}"),
         ("p.txt", "Be kind.", "no task there"),
-        ("p.json", "[1]", "no config of promptfoo, no saved program of DSPy and no chat"),
+        ("p.json", "[1]", "no config of promptfoo, no saved program of DSPy, no prompt of Langfuse or LangSmith"),
+        ("p.json", json.dumps(langfuse("{{a}} {{b}}")), "in the user's message; it has: a, b"),
+        ("p.json", json.dumps(langfuse([{"role": "system", "content": "{{a}}"}])), "in the user's message; it has: a"),
+        ("p.json", json.dumps(langfuse([{"type": "placeholder", "name": "turns"}])), "both of text"),
+        ("p.json", json.dumps(langfuse([7])), "is not as its tool writes it"),
+        ("p.json", json.dumps(manifest(langchain("{a} {question}"))), "it has: a, question"),
+        ("p.json", json.dumps(manifest(langchain("{n", form="f-string"))), "is not as its tool writes it"),
+        ("p.json", json.dumps(manifest(langchain("{{{n}}}", form="mustache"))), "its mustache template is more than"),
+        ("p.json", json.dumps(manifest(langchain("{{n}}", form="jinja2"))), "its jinja2 template is more than a text"),
+        ("p.json", json.dumps(manifest(langchain("{n}"), langchain("a", "AIMessagePromptTemplate"))), "both of text"),
+        ("p.json", json.dumps(manifest({"id": ["MessagesPlaceholder"], "kwargs": {}})), "both of text"),
+        ("p.json", json.dumps({"lc": 1, "kwargs": {}}), "is not as its tool writes it"),
         ("p.json", "{", "not valid JSON"),
         ("p.yaml", "a: [", "not valid YAML"),
         ("p.json", json.dumps({"prompts": ["{% if x %}{{x}}"], "tests": []}), "more than a text with variables"),

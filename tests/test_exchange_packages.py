@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from exchange_world import QUESTIONS, SYSTEMS, USERS, chat, found_of
 from hypothesis import HealthCheck, given, settings
+from registry_standin import registry
 
+from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers
 from metaspo.engine.exchange import targets
 from metaspo.engine.exchange.read import read_files
@@ -34,6 +36,68 @@ def test_langchain_asks_as_the_run_does(system: str, user: str, question: str) -
         found, question
     )
     assert (template.metadata["score"], template.metadata["run"]) == (0.5, "r-00000000")
+
+
+@SOME
+@given(SYSTEMS, USERS, QUESTIONS)
+def test_langfuse_compiles_what_it_can_hold_as_the_run_does(system: str, user: str, question: str) -> None:
+    api, model = pytest.importorskip("langfuse.api"), pytest.importorskip("langfuse.model")
+    found = found_of(system, user)
+
+    def compiled(prompt: list[dict[str, str]]) -> list[tuple[str, str]]:
+        kept = api.Prompt_Chat(prompt=prompt, name="t", version=1, config={}, labels=[], tags=[])
+        return [(each["role"], each["content"]) for each in model.ChatPromptClient(kept).compile(question=question)]
+
+    try:
+        body = json.loads(targets.langfuse_prompts(found)["t.json"])
+    except ConfigError:  # only what would come out as something else
+        plain = [(each.role, each.content.replace("{question}", "{{question}}")) for each in found.tasks[0].messages()]
+        assert compiled([{"role": role, "content": content} for role, content in plain]) != chat(found, question)
+        return
+    assert compiled(body["prompt"]) == chat(found, question)
+
+
+def test_langfuse_takes_the_prompt_and_hands_it_out_again(tmp_path: Path) -> None:
+    client_of = pytest.importorskip("langfuse").Langfuse
+    pair = 'Be "exact" \\n {{x}} {% if %} """\nEnd {', "Q: {x} {question}{ {{y}}\n"
+    found = found_of(*pair)
+    body = json.loads(targets.langfuse_prompts(found)["t.json"])
+    with registry() as server:
+        client = client_of(public_key="p", secret_key="s", base_url=server.address, tracing_enabled=False)
+        for _ in range(2):
+            client.api.prompts.create(request=body)
+        prompt = client.get_prompt("r.t", label="metaspo", type="chat")
+    assert [(each["role"], each["content"]) for each in prompt.compile(question="Why?")] == chat(found, "Why?")
+    assert (prompt.version, prompt.labels, prompt.config["max_tokens"]) == (2, ["metaspo"], 64)
+    assert prompt.config["metaspo"]["score"] == 0.5
+    assert prompt.commit_message == "metaspo run r-00000000, score 0.5, score_low 0.4, score_high 0.6"
+    (tmp_path / "kept.json").write_text(json.dumps(server.prompts[-1]), encoding="utf-8")
+    imported = read_files([tmp_path / "kept.json"])
+    assert (imported.system_prompt, imported.tasks[0].user_prompt) == pair
+
+
+def test_langsmith_takes_the_prompt_and_hands_it_out_again(tmp_path: Path) -> None:
+    client_of = pytest.importorskip("langsmith").Client
+    pytest.importorskip("langchain_core")
+    found = found_of(*HARD_PAIR)
+    said = json.loads(targets.langsmith_prompts(found)["t.json"])
+    with registry() as server:
+        client = client_of(api_url=server.address, api_key="k", auto_batch_tracing=False)
+        for _ in range(2):
+            client.push_prompt(**said)
+        template = client.pull_prompt("r-t")
+        manifest = client.pull_prompt_commit("r-t").manifest
+    roles = {"system": "system", "human": "user"}
+    assert [(roles[each.type], each.content) for each in template.format_messages(question="Why?")] == chat(
+        found, "Why?"
+    )
+    assert (template.metadata["score"], template.metadata["run"]) == (0.5, "r-00000000")
+    assert [commit["description"] for commit in server.commits["r-t"]] == [
+        "metaspo run r-00000000, score 0.5, score_low 0.4, score_high 0.6"
+    ] * 2
+    (tmp_path / "kept.json").write_text(json.dumps(manifest), encoding="utf-8")
+    imported = read_files([tmp_path / "kept.json"])
+    assert (imported.system_prompt, imported.tasks[0].user_prompt) == HARD_PAIR
 
 
 @SOME

@@ -39,6 +39,10 @@ TOOLS: Final[Mapping[str, Tool]] = {
     "langchain": Tool(
         targets.langchain, None, 'langchain_core.load.load(json.load(file), allowed_objects="core"), TASK.json'
     ),
+    "langfuse": Tool(
+        targets.langfuse_prompts, None, "langfuse.get_client().api.prompts.create(request=json.load(file)), TASK.json"
+    ),
+    "langsmith": Tool(targets.langsmith_prompts, None, "langsmith.Client().push_prompt(**json.load(file)), TASK.json"),
     "ollama": Tool(targets.ollama, None, "ollama create NAME -f Modelfile"),
     "inspect": Tool(targets.inspect_tasks, "test", "inspect eval tasks.py --model MODEL"),
     "sft": Tool(targets.sft, "train", "sft.jsonl: chats with right answers, to tune a model on"),

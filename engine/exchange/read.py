@@ -12,6 +12,7 @@ from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange.dspy_program import is_program, read_program
 from metaspo.engine.exchange.exported import ABOUT
 from metaspo.engine.exchange.imported import Imported, task_name
+from metaspo.engine.exchange.kept_prompts import is_kept, read_kept
 from metaspo.engine.exchange.prompt_files import read_chat, read_prompt_file
 from metaspo.engine.exchange.promptfoo_tests import is_promptfoo, read_promptfoo
 from metaspo.engine.exchange.structured import read_structured
@@ -29,7 +30,8 @@ STRUCTURED = (".json", ".yaml", ".yml")
 
 
 def read_files(paths: Sequence[Path]) -> Imported:
-    """What files hold together: configs of promptfoo, programs of DSPy, bodies of chat requests, prompts as texts.
+    """What files hold together: configs of promptfoo, programs of DSPy, prompts of Langfuse, LangSmith and LangChain,
+    bodies of chat requests, prompts as texts.
 
     How the answers of what metaspo exported look stands in the `about.json` beside it.
 
@@ -89,8 +91,11 @@ def _as_written(path: Path) -> Imported:
             return read_program(data, name=path.stem)
         if is_promptfoo(data):
             return read_promptfoo(data, path=path)
+        if is_kept(data):
+            return read_kept(data, name=path.stem, source=str(path))
         if "messages" in data:
             return read_chat(data, name=path.stem, source=str(path))
     raise ConfigError(
-        f"{path}: is no config of promptfoo, no saved program of DSPy and no chat; prompts as texts: .txt or .md"
+        f"{path}: is no config of promptfoo, no saved program of DSPy, no prompt of Langfuse or LangSmith and no chat; "
+        "prompts as texts: .txt or .md"
     )

@@ -10,7 +10,7 @@ import orjson
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange.exported import SCORE_KEYS, ExportedRun, ExportedTask
 from metaspo.engine.exchange.inspect_file import inspect_module
-from metaspo.engine.exchange.templates import f_string, jinja, mlflow, modelfile_value
+from metaspo.engine.exchange.templates import f_string, jinja, langfuse, mlflow, modelfile_value
 from metaspo.engine.project import file_name
 from metaspo.engine.tasks.base import PLACEHOLDER, Example
 
@@ -124,7 +124,7 @@ def _mlflow(exported: ExportedRun, task: ExportedTask) -> dict[str, Any]:
     chat = task.messages()
     contents = mlflow([message.content for message in chat])
     return {
-        "name": file_name(f"{re.sub('-[0-9a-f]{8}$', '', exported.run)}.{task.name}"),
+        "name": _registered_name(exported, task),
         "template": [
             {"role": message.role, "content": content} for message, content in zip(chat, contents, strict=True)
         ],
@@ -135,6 +135,62 @@ def _mlflow(exported: ExportedRun, task: ExportedTask) -> dict[str, Any]:
             **{_MLFLOW.get(name, name): value for name, value in task.sampling.items()},
         },
     }
+
+
+def langfuse_prompts(exported: ExportedRun) -> Files:
+    """Per task the body that creates a chat prompt. Raises `ConfigError` for what Langfuse cannot hold."""
+    return _a_file_each(exported, partial(_langfuse, exported))
+
+
+def _langfuse(exported: ExportedRun, task: ExportedTask) -> dict[str, Any]:
+    """Without `tags`, which would replace those that a prompt of this name has."""
+    what = f"the prompt of task '{task.name}'"
+    return {
+        "type": "chat",
+        "name": _registered_name(exported, task),
+        "prompt": [
+            {"role": message.role, "content": langfuse(message.content, what=what)} for message in task.messages()
+        ],
+        "labels": [ALIAS],
+        "config": {"model": exported.model, **task.sampling, "metaspo": dict(task.about)},
+        "commitMessage": _commit_message(task),
+    }
+
+
+def langsmith_prompts(exported: ExportedRun) -> Files:
+    """Per task what `push_prompt` takes. Raises `ConfigError` for tasks that would be one prompt there."""
+    tasks: dict[str, str] = {}
+    for task in exported.tasks:
+        name = _handle(exported, task)
+        if name in tasks:
+            raise ConfigError(f"'{tasks[name]}' and '{task.name}' would be one prompt of LangSmith: use --task NAME")
+        tasks[name] = task.name
+    return _a_file_each(exported, partial(_langsmith, exported))
+
+
+def _langsmith(exported: ExportedRun, task: ExportedTask) -> dict[str, Any]:
+    """Without commit tags: LangSmith refuses one that an earlier commit has."""
+    return {
+        "prompt_identifier": _handle(exported, task),
+        "object": _chat_template(task),
+        "commit_description": _commit_message(task),
+    }
+
+
+def _handle(exported: ExportedRun, task: ExportedTask) -> str:
+    """LangSmith's names are small letters, digits, "-" and "_", a letter first."""
+    name = re.sub("[^a-z0-9_-]", "-", _registered_name(exported, task).lower())
+    return name if name[0].isalpha() else f"{ALIAS}-{name}"
+
+
+def _registered_name(exported: ExportedRun, task: ExportedTask) -> str:
+    """The same for all runs of a config, which are versions of one prompt then."""
+    return file_name(f"{re.sub('-[0-9a-f]{8}$', '', exported.run)}.{task.name}")
+
+
+def _commit_message(task: ExportedTask) -> str:
+    scores = [f"{key} {task.about[key]:.3g}" for key in SCORE_KEYS if key in task.about]
+    return f"metaspo run {', '.join([str(task.about['run']), *scores])}"
 
 
 def langchain(exported: ExportedRun) -> Files:

@@ -10,7 +10,9 @@ from metaspo.engine.tasks.base import PLACEHOLDER
 _SPECIAL: Final = late_pattern(r"\{(?=[{%#\r]|\n?\Z)|#(?=\})|\r|\n\Z")
 _LITERALS: Final = {"{": "{{ '{' }}", "#": "{{ '#' }}", "\r": "{{ '\\r' }}", "\n": "{{ '\\n' }}"}
 _VARIABLE: Final = late_pattern(r"\{\{\s*[A-Za-z_][\w.]*\s*\}\}")
+_BRACED: Final = late_pattern(r"\{\{(.*?)\}\}", re.DOTALL)
 JINJA_PLACEHOLDER: Final = "{{ question }}"
+LANGFUSE_PLACEHOLDER: Final = "{{question}}"
 EMPTY_BLOCK: Final = "{% raw %}{% endraw %}"
 
 
@@ -32,6 +34,16 @@ def mlflow(templates: list[str]) -> list[str]:
     if not as_jinja and all(len(_VARIABLE.findall(text)) == text.count(JINJA_PLACEHOLDER) for text in raw):
         return raw
     return [EMPTY_BLOCK + jinja(template) for template in templates]
+
+
+def langfuse(template: str, *, what: str) -> str:
+    """A template for Langfuse, which takes what stands in double braces for a variable, without a way to write such
+    braces as text, and leaves those that it is given nothing for. Raises `ConfigError` where the question's own are
+    none by that rule."""
+    text = LANGFUSE_PLACEHOLDER.join(_parts(template))
+    if _BRACED.sub(lambda braced: PLACEHOLDER if braced[1].strip() == "question" else braced[0], text) != template:
+        raise ConfigError(f"{what} has braces before {PLACEHOLDER} that would hide it from Langfuse: use --to messages")
+    return text
 
 
 def modelfile_value(text: str, *, what: str) -> str:
