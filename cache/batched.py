@@ -100,17 +100,9 @@ class BatchedStore(Store):
         `StoreError` after `aclose`.
         """
         self._require_open()
-        kept: dict[str, Entry | StoreError] = {}
-        new: dict[str, Entry] = {}
-        for key, entry in entries.items():
-            canonical = self._recent.get(key)
-            if canonical is None:
-                new[key] = entry
-            else:
-                kept[key] = canonical
-        if new:
-            kept.update(await self._writer.put_many(new))
-        return kept
+        known = self._recent.get_many(entries)
+        new = {key: entry for key, entry in entries.items() if key not in known}
+        return known | (await self._writer.put_many(new) if new else {})
 
     async def aclose(self) -> None:
         """Write what is pending and let go; idempotent. Raises `StoreError` if answers could not be written."""

@@ -138,22 +138,25 @@ class BatchWriter:
 
     async def _write(self, batch: Mapping[str, _Write]) -> None:
         stored_before = await self._commit([(key, write.data) for key, write in batch.items()])
+        kept: list[tuple[str, bytes]] = []
         for (key, write), before in zip(batch.items(), stored_before, strict=True):
             del self._writes[key]
-            self._settle(key, write, before)
+            if (record := self._settle(key, write, before)) is not None:
+                kept.append((key, record))
+        self._recent.add_many(kept)
 
-    def _settle(self, key: str, write: _Write, before: Before) -> None:
-        """Hand the canonical entry to those who wait for it."""
+    def _settle(self, key: str, write: _Write, before: Before) -> bytes | None:
+        """Hand the canonical entry to those who wait for it; returns its record, None if it cannot be read."""
         try:
             if isinstance(before, BadRecord):
                 raise before
             kept = write.entry if before is None else decode_entry(key, before)
         except BadRecord as error:
             write.resolve(key, bad_entry(self._where, key, str(error)))
-        else:
-            self._recent.add(key, write.data if before is None else before)
-            self.written += before is None
-            write.resolve(key, kept)
+            return None
+        self.written += before is None
+        write.resolve(key, kept)
+        return write.data if before is None else before
 
     def _fail(self, error: StoreError) -> None:
         """Tell everyone who waits, and keep the answers for the next try."""
