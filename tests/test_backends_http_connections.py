@@ -42,12 +42,16 @@ class Wire:
         self.reader: Any = self.protocol
         self.sent: list[bytes] = []
         self.done: list[str] = []
+        self.ending = False
 
     def get_protocol(self) -> object:
         return self.reader
 
     def set_protocol(self, reader: object) -> None:
         self.reader = reader
+
+    def is_closing(self) -> bool:
+        return self.ending
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
@@ -112,11 +116,29 @@ def _is_lost(wire: Wire) -> None:
     wire.transport = None
 
 
+def _is_ending(wire: Wire) -> None:
+    """The server's end was read in this turn of the loop; whom that concerns is told in the next one."""
+    wire.ending = True
+
+
 def _is_told_something(wire: Wire) -> None:
     wire.protocol.should_close = True
 
 
-@pytest.mark.parametrize("spoil", [_is_lost, _is_told_something])
+SPOILING = pytest.mark.parametrize("spoil", [_is_lost, _is_ending, _is_told_something])
+
+
+@SPOILING
+async def test_one_that_no_other_request_can_use_is_closed_at_once(spoil: Callable[[Wire], None]) -> None:
+    wire = Wire()
+    connections = over(Pool(wire))
+    begun = await connections.begin("http://h.invalid/v1/x", BODY)
+    spoil(wire)
+    connections.let_go(begun)
+    assert wire.done == ["closed"]
+
+
+@SPOILING
 async def test_one_that_was_spoilt_since_is_closed(spoil: Callable[[Wire], None]) -> None:
     wire, other = Wire(), Wire()
     connections = over(Pool(wire, other))
@@ -124,6 +146,16 @@ async def test_one_that_was_spoilt_since_is_closed(spoil: Callable[[Wire], None]
     spoil(wire)
     await connections.begin("http://h.invalid/v1/x", BODY)
     assert (len(wire.sent), wire.done, len(other.sent)) == (1, ["closed"], 1)
+
+
+async def test_the_one_that_was_let_go_first_is_used_first() -> None:
+    """Of a server that closes connections without a word, its end has most likely come by then."""
+    wires = Wire(), Wire()
+    connections = over(Pool(*wires))
+    for begun in [await connections.begin("http://h.invalid/v1/x", BODY) for _ in wires]:
+        connections.let_go(begun)
+    await connections.begin("http://h.invalid/v1/x", BODY)
+    assert [len(wire.sent) for wire in wires] == [2, 1]
 
 
 async def test_one_to_another_address_is_left_to_requests_there() -> None:

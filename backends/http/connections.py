@@ -5,7 +5,7 @@ costs. Here it is bytes: a head, which is the same for all that go to one addres
 """
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ class Connections:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_limit)
         self._targets: dict[Where, aiohttp.ClientRequest] = {}
         self._heads: dict[Where, bytes] = {}
-        self._at_hand: defaultdict[Where, list[Connection]] = defaultdict(list)
+        self._at_hand: defaultdict[Where, deque[Connection]] = defaultdict(deque)
         self._to_pool: asyncio.TimerHandle | None = None
 
     async def begin(self, url: str, body: bytes | None) -> Begun:
@@ -88,7 +88,7 @@ class Connections:
         """Its connection is for others now, if they can use it: if all was sent and read."""
         connection = begun.connection
         transport = connection.transport
-        if transport is not None and transport.get_write_buffer_size():
+        if transport is None or transport.get_write_buffer_size() or not _is_fresh(connection):
             connection.close()
             return
         self._at_hand[begun.where].append(connection)
@@ -101,7 +101,7 @@ class Connections:
         take it back than a request takes to be sent."""
         at_hand = self._at_hand[where]
         while at_hand:
-            connection = at_hand.pop()
+            connection = at_hand.popleft()  # of which an end on its way would be known by now
             if _is_fresh(connection):
                 return connection
             connection.close()
@@ -160,7 +160,8 @@ class Connections:
 
 
 def _is_fresh(connection: Connection) -> bool:
-    """Whether nothing has come over it that nobody asked for: that would be taken for the answer to what is sent next,
-    such as the 408 of a server that lets go of an idle connection."""
-    protocol = connection.protocol
-    return protocol is not None and connection.transport is not None and not protocol.should_close
+    """Whether it is open, and nothing has come over it that nobody asked for: that would be taken for the answer to
+    what is sent next, such as the 408 of a server that lets go of an idle connection. One whose end was read in this
+    turn of the event loop still has its transport, which drops what is written."""
+    protocol, transport = connection.protocol, connection.transport
+    return not (protocol is None or transport is None or transport.is_closing() or protocol.should_close)
