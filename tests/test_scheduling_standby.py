@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scheduling_world import Server, ask, now
 
-from metaspo.backends import AccessDenied, BackendError, RateLimited, Request, ServerFault, Unreachable
+from metaspo.backends import AccessDenied, BackendError, RateLimited, Request, ServerFault, TimedOut, Unreachable
 from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Gateway, Lane, LaneSettings
@@ -105,6 +105,29 @@ def test_while_an_endpoint_is_at_its_limit_for_longer_its_standby_is_asked(minut
     assert back < min(at for _, at in first.calls if at > refused[0]) < 1.1 * back
     assert standby.calls[-1][1] < 1.1 * back
     assert first.finished_at[-1] > 1_190
+
+
+def test_what_fails_and_what_is_answered_of_the_calls_out_before_ends_no_pause() -> None:
+    """The first of five calls is refused for ten minutes, another one fails, and the next is answered."""
+    first, standby = Server("first"), Server("standby")
+
+    async def work(request: Request) -> None:
+        number = len(first.calls)
+        await asyncio.sleep(number)
+        if number == 1:
+            raise RateLimited("429", retry_after=600.0)
+        if number == 2:
+            raise TimedOut("too slow")
+
+    async def main() -> None:
+        first.work = work  # type: ignore[method-assign]
+        settings = LaneSettings(concurrency=5, patience=60.0)
+        async with Gateway([Lane("m", [first], settings, standby=[standby])], store=MemoryStore()) as gateway:
+            await gateway.complete_many([ask(number) for number in range(50)], lane="m")
+
+    run_virtual(main())
+    assert len(first.calls) == 5
+    assert len(first.finished) == 3
 
 
 @given(

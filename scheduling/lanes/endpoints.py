@@ -98,7 +98,9 @@ class Endpoint:
         self.answered_at = now
         self.trouble = None
         self._note(key, True)
-        recovered = self.health is not Health.UP and now >= self._limited_until
+        if now < self._limited_until:
+            return False
+        recovered = self.health is not Health.UP
         if recovered or self._failed_requests:
             self.health = Health.UP
             self._failed_requests.clear()
