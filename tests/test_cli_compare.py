@@ -141,13 +141,14 @@ def test_of_two_that_write_the_same_tables_the_second_asks_nothing(compared: Com
     with RunDirectory(written.parent).held():
         ended = here("compare", "grid.toml", "--quiet")
     assert (ended.code, len(ended.errors)) == (2, 1)
-    assert "studies/grid: this run is going on already, here or in another process; wait for it" in ended.errors[0]
+    assert "studies/grid: a command that writes its tables there is going on already" in ended.errors[0]
     assert (written.stat().st_mtime_ns, compared.server.calls) == (before, calls)
 
 
 def test_where_tables_cannot_be_written_nothing_is_asked(project: Path, server: ChatServer) -> None:
     ended = here("compare", "grid.toml", "--quiet", "--out", "grid.toml/tables")
-    assert (ended.code, "grid.toml/tables: Not a directory" in ended.errors[-1], server.calls) == (2, True, 0)
+    told = "grid.toml/tables: cannot write there: Not a directory; name another folder with --out"
+    assert (ended.code, ended.errors, server.calls) == (2, [told], 0)
 
 
 def test_the_cells_that_need_the_fewest_calls_begin_first(project: Path, server: ChatServer) -> None:

@@ -275,6 +275,14 @@ def test_of_a_task_that_a_program_answers_the_prompts_alone_go_along(project: Pa
         assert here("export", "--to", tool, "--task", "a").code == 0
 
 
+def test_a_folder_that_cannot_be_made_is_named_with_what_to_do(finished: Path) -> None:
+    taken = finished / "taken"
+    taken.write_text("mine", encoding="utf-8")
+    ended = here("export", "--to", "langfuse", "--out", "taken")
+    assert (ended.code, ended.errors) == (2, ["taken: cannot write there: File exists; name another folder with --out"])
+    assert taken.read_text(encoding="utf-8") == "mine"
+
+
 def test_mistakes_are_told(project: Path) -> None:
     assert here("export").errors == [
         "there are no runs in .metaspo/runs; `metaspo optimize CONFIG` makes one",

@@ -63,8 +63,8 @@ async def export_run(
 
     Raises:
         RunDirectoryError: for a run that has not finished, or cannot be read.
-        ConfigError: for an unknown tool or task, a prompt that the tool cannot hold, or a config of the run that cannot
-            be used any more.
+        ConfigError: for an unknown tool or task, a prompt that the tool cannot hold, a folder that cannot be made, or a
+            config of the run that cannot be used any more.
         TaskError, StoreError: when examples go along whose data or cache cannot be used any more.
     """
     exported = await _exported(run, to, task, without_system)
@@ -72,7 +72,10 @@ async def export_run(
     about = {**exported.about, "tasks": [{**each.about, **each.looks} for each in exported.tasks]}
     files[ABOUT] = orjson.dumps(about, option=JSON).decode().strip()
     folder = folder or run.path / "export" / to
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot write there: {error.strerror}; name another folder with --out") from error
     for name, text in files.items():
         write_text(folder / name, text)
     return [folder / name for name in files]

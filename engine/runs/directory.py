@@ -83,19 +83,20 @@ class RunDirectory:
     ledger = _Within(".ledger")
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the directory for one process. Raises `RunDirectoryError` if another one has it."""
+    def held(
+        self, *, who: str = "this run", instead: str = "set `runs` in the config", mode: int = PRIVATE
+    ) -> Iterator[None]:
+        """Hold the directory for one process. Raises `RunDirectoryError` if another one has it, or it is not writable:
+        `who` has it, and what to do `instead`."""
         try:
-            self.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+            self.path.mkdir(mode=mode, parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("w")
         except OSError as error:
-            raise RunDirectoryError(
-                f"{self.path}: cannot write there: {error.strerror}; set `runs` in the config"
-            ) from error
+            raise RunDirectoryError(f"{self.path}: cannot write there: {error.strerror}; {instead}") from error
         with lock:
             if not _locked(lock):
                 raise RunDirectoryError(
-                    f"{self.path}: this run is going on already, here or in another process; wait for it, or stop it"
+                    f"{self.path}: {who} is going on already, here or in another process; wait for it, or stop it"
                 )
             for folder in (self.path, self.prompts):
                 remove_drafts(folder)

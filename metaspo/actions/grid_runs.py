@@ -23,6 +23,7 @@ from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
 
 STUDIES = Path(".metaspo/studies")
+SHARED = 0o777  # as the umask has it: tables are for others, too
 
 
 def run_cell(grid: Grid, number: int, *, json: bool, quiet: bool) -> None:
@@ -59,7 +60,7 @@ def run_study(
     them are lost.
 
     Raises, before anything is asked, where what comes of it could not be written: `ConfigError` if what draws its
-    pictures is not installed, `RunDirectoryError` while another process is to write the same tables, `OSError`.
+    pictures is not installed, `RunDirectoryError` while another process is to write the same tables or none can be.
     """
     if plan:
         _print_plan(grid, json=json)
@@ -68,8 +69,9 @@ def run_study(
     methods, seeds = counted(len(grid.methods), "method"), counted(len(grid.config.seeds), "seed")
     err.print(f"{counted(len(grid.cells), 'run')}: {methods}, {seeds}")
     folder = folder or in_project(STUDIES) / grid.config.name
-    folder.mkdir(parents=True, exist_ok=True)
-    with RunDirectory(folder).held():
+    with RunDirectory(folder).held(
+        who="a command that writes its tables there", instead="name another folder with --out", mode=SHARED
+    ):
         results = _results(grid, quiet=quiet, lost=elsewhere())
         findings = Findings.of(Study.of(grid, results))
         _print_findings(findings, json=json)
