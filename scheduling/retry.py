@@ -15,8 +15,9 @@
 | FatalError                | no: the lane stops (WrongForm, where many programs ask: the request fails) |
 | NotHere                   | yes     | back-off                     | no              | counts against | -           |
 
-Where RateLimited or SlowDown asks for more than 10 s, or its endpoint is resting already, and a standby is up that has
-not refused the request, that one is asked at once, the endpoint rests for so long, and nothing is held.
+Where RateLimited or SlowDown asks for more than 10 s, or its endpoint is resting already and another one is up that has
+not refused the request, and there is a standby, the endpoint rests for so long, and nothing is held. The standby is
+asked at once, or as soon as it answers again: it may be resting, too, or have failed at this very request.
 
 NotHere is a FatalError of one of several replicas, while another one may answer. Where it, Overloaded or ServerFault is
 the first that a request meets, and a replica is up that has not refused it yet, that one is asked at once instead, and
@@ -148,7 +149,8 @@ def decide(
 ) -> Decision:
     """The table above, of errors after which a request goes again. `failures`: how often this one failed before,
     immediate retries not counted; `alone`: while its endpoint answered nearly all others; `another`: a replica is up
-    that has not refused it; `standby`: of those that stand by for its endpoint; `resting`: that one is."""
+    that has not refused it; `standby`: one that stands by for its endpoint may answer; `resting`: its endpoint is,
+    while another is up."""
     own = min(failures, 1) if alone else failures
     match error:
         case NotHere() if another and not failures:

@@ -1,6 +1,11 @@
 """A standby is asked what no other endpoint takes, and nothing else."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from math import inf
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -57,23 +62,27 @@ def test_a_standby_answers_while_the_others_are_gone_and_no_longer() -> None:
 @pytest.mark.parametrize("refusal", [ServerFault("500"), AccessDenied("bad key"), RateLimited("429")])
 def test_what_an_endpoint_refuses_is_asked_of_its_standby(refusal: BackendError) -> None:
     first, standby = Server("first"), Server("standby")
-    complete(first, standby, fails=(0.0, float("inf")), by=refusal)
+    complete(first, standby, fails=(0.0, inf), by=refusal)
     assert not first.finished
     assert len(standby.finished) == 40
 
 
-def limited(seconds: float) -> tuple[Server, Server]:
+def limited(seconds: float, *, says: float = inf, fails: Callable[[], bool] = bool) -> tuple[Server, Server]:
     """The first server and its standby, after 20 minutes in which the first is at its limit for so long from 20.5 s on,
-    and says so. It takes 1 s for a call, or 3."""
+    and says so, or that it is for a shorter time. It takes 1 s for a call, or 3; the standby may fail."""
     first, standby = Server("first"), Server("standby")
 
     def refuse(_: Request) -> None:
         first.latency = 4.0 - first.latency
         if 20.5 <= now() < 20.5 + seconds:
-            raise RateLimited("429", retry_after=20.5 + seconds - now())
+            raise RateLimited("429", retry_after=min(says, 20.5 + seconds - now()))
+
+    def fail(_: Request) -> None:
+        if fails():
+            raise ServerFault("500")
 
     async def main() -> None:
-        first.plan = refuse
+        first.plan, standby.plan = refuse, fail
         settings = LaneSettings(concurrency=4, patience=60.0)
         async with Gateway([Lane("m", [first], settings, standby=[standby])], store=MemoryStore()) as gateway:
             asking = asyncio.ensure_future(gateway.complete_many([ask(number) for number in range(6_000)], lane="m"))
@@ -89,7 +98,7 @@ def test_a_short_pause_that_a_limit_asks_for_is_waited_for() -> None:
     """And then the standby is asked what was refused, and no more."""
     _, standby = limited(LONGEST_HOLD)
     assert min(at for _, at in standby.calls) >= 20.5 + LONGEST_HOLD
-    assert len(standby.calls) < 20
+    assert len(standby.calls) < 30
 
 
 @pytest.mark.parametrize("minutes", [0.5, 10])
@@ -104,6 +113,18 @@ def test_while_an_endpoint_is_at_its_limit_for_longer_its_standby_is_asked(minut
     assert sum(at > refused[0] for at in standby.finished_at) > 3 * 60 * minutes
     assert back < min(at for _, at in first.calls if at > refused[0]) < 1.1 * back
     assert standby.calls[-1][1] < 1.1 * back
+    assert first.finished_at[-1] > 1_190
+
+
+@pytest.mark.parametrize("says", [61.0, 300.0])
+@pytest.mark.parametrize(
+    "fails", [lambda chance: chance.random() < 0.3, lambda _: 75.0 < now() < 95.0 or 315.0 < now() < 335.0]
+)
+def test_a_standby_that_fails_for_a_moment_goes_on_afterwards(says: float, fails: Callable[[Random], bool]) -> None:
+    """It has failed at what the first one refuses when that is tried again, or rests: patience is a minute here, and
+    the pause, which is longer, ended the run."""
+    first, standby = limited(1_000.0, says=says, fails=partial(fails, Random(3)))
+    assert max(b - a for a, b in pairwise(sorted(first.finished_at + standby.finished_at))) < 45
     assert first.finished_at[-1] > 1_190
 
 

@@ -210,17 +210,15 @@ class Endpoints:
             self._common, self._ahead = prefix, 0
         return prefix == self._common and self._ahead >= majority
 
-    def another(self, than: Collection[Endpoint], *, standby: bool = False) -> bool:
-        """Whether one that is up is none of these; `standby`: of those that stand by."""
-        up = (endpoint for endpoint in self.all if endpoint.health is Health.UP and endpoint not in than)
-        return any(endpoint.standby or not standby for endpoint in up)
+    def another(self, than: Collection[Endpoint]) -> bool:
+        """Whether one that is up is none of these."""
+        return any(endpoint.health is Health.UP and endpoint not in than for endpoint in self.all)
 
-    def may_answer(self, but: Collection[Endpoint]) -> bool:
-        """Whether one that is none of these may yet answer: it is there, or has answered before and may come back."""
-        return any(
-            endpoint not in but and (endpoint.health is not Health.DOWN or endpoint.answered > 0)
-            for endpoint in self.all
-        )
+    def may_answer(self, but: Collection[Endpoint], *, standby: bool = False) -> bool:
+        """Whether one that is none of these may yet answer: it is there, or has answered before and may come back.
+        `standby`: of those that stand by."""
+        there = (one for one in self.all if one.health is not Health.DOWN or one.answered > 0)
+        return any(one not in but and (one.standby or not standby) for one in there)
 
     def any_idle(self) -> bool:
         """Whether one that is up has nothing to do."""

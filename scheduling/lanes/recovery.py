@@ -119,8 +119,8 @@ class Recovery:
             rng=self._rng,
             alone=endpoint.works_without(flight.key, failing_since=past.began_at),
             another=another,
-            standby=not endpoint.standby and self._endpoints.another({*flight.refused_by, endpoint}, standby=True),
-            resting=endpoint.health is not Health.UP,
+            standby=not endpoint.standby and self._endpoints.may_answer(flight.closed_at(), standby=True),
+            resting=another and endpoint.health is not Health.UP,
         )
         if decision.uses_attempt:
             endpoint.faulted(flight.key)
