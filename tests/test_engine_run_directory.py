@@ -1,5 +1,6 @@
 """Run directories: named by all that the result depends on and nothing else, held by one, written whole."""
 
+import errno
 import fcntl
 import os
 import time
@@ -204,6 +205,20 @@ def test_a_directory_is_held_by_one_and_free_again_after(tmp_path: Path) -> None
     with run.held(), pytest.raises(RunDirectoryError, match="another process"), run.held():
         pass
     with run.held():
+        pass
+
+
+def test_where_no_file_can_be_locked_is_told_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of some file systems over a network, which say so of no file."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with (
+        pytest.raises(RunDirectoryError, match=f"{tmp_path}: cannot lock files there: No locks available; set `runs`"),
+        RunDirectory(tmp_path).held(),
+    ):
         pass
 
 

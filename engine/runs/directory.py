@@ -92,9 +92,13 @@ class RunDirectory:
             self.path.mkdir(mode=mode, parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("w")
         except OSError as error:
-            raise RunDirectoryError(f"{self.path}: cannot write there: {error.strerror}; {instead}") from error
+            raise _unusable(self.path, "write", error, instead=instead) from error
         with lock:
-            if not _locked(lock):
+            try:
+                free = _locked(lock)
+            except OSError as error:  # a file system without locks
+                raise _unusable(self.path, "lock files", error, instead=instead) from error
+            if not free:
                 raise RunDirectoryError(
                     f"{self.path}: {who} is going on already, here or in another process; wait for it, or stop it"
                 )
@@ -193,6 +197,10 @@ def table_in(path: Path) -> dict[str, Any]:
 def table(value: object) -> dict[str, Any]:
     """It, where it is a table, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def _unusable(path: Path, what: str, error: OSError, *, instead: str) -> RunDirectoryError:
+    return RunDirectoryError(f"{path}: cannot {what} there: {error.strerror}; {instead}")
 
 
 def _locked(lock: TextIO) -> bool:
