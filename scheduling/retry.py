@@ -15,9 +15,9 @@
 | FatalError                | no: the lane stops (WrongForm, where many programs ask: the request fails) |
 | NotHere                   | yes     | back-off                     | no              | counts against | -           |
 
-Where RateLimited or SlowDown asks for more than 10 s, or its endpoint is resting already and another one is up that has
-not refused the request, and there is a standby, the endpoint rests for so long, and nothing is held. The standby is
-asked at once, or as soon as it answers again: it may be resting, too, or have failed at this very request.
+Where RateLimited asks for more than 10 s, or its endpoint is resting already and another one is up that has not refused
+the request, and there is a standby, the endpoint rests for so long, and nothing is held. The standby is asked at once,
+or as soon as it answers again: it may be resting, too, or have failed at this very request.
 
 NotHere is a FatalError of one of several replicas, while another one may answer. Where it, Overloaded or ServerFault is
 the first that a request meets, and a replica is up that has not refused it yet, that one is asked at once instead, and
@@ -157,7 +157,7 @@ def decide(
             return Decision(elsewhere=True)
         case Overloaded() | ServerFault() if another and not failures:
             return Decision(elsewhere=True, concurrency="hold")
-        case RateLimited() | SlowDown() if standby and (resting or (error.retry_after or 0.0) > LONGEST_HOLD):
+        case RateLimited() if standby and (resting or (error.retry_after or 0.0) > LONGEST_HOLD):
             return Decision(wait=_wait(error, failures, rng), endpoint="rest", hold=True, elsewhere=True)
         case RateLimited() | SlowDown():
             return Decision(wait=_wait(error, failures, rng), concurrency="cut", hold=True)

@@ -35,6 +35,7 @@ from metaspo.scheduling.lanes.single_flight import OnAnswer
 
 FAULTS_TO_REST = 3  # requests that a server fails in a row, before it is rested
 FIRST_REST, LONGEST_REST = 1.0, 30.0
+LONGEST_HOLD = 10.0  # seconds that a limit may hold a lane that has a standby
 BESIDE = "gave no answer for"  # of a call that is still out
 MOMENT = 1e-6
 FATAL_CODES = ("insufficient_quota", "invalid_api_key", "model_not_found")
@@ -116,6 +117,7 @@ class Server:
     Attributes:
         failed: when it did not answer which request, since it answered last (`answered_at`); gone: it was not there
             for one of them.
+        limited: seconds for which it asks not to be asked, where a standby is there, until it rests for that.
         rests: since it answered last; down_at: when the last one began; probes_at: when those not probed yet are over.
     """
 
@@ -124,6 +126,7 @@ class Server:
     failed: set[tuple[float, str]] = field(default_factory=set)
     gone: bool = False
     rests: int = 0
+    limited: float = 0.0
     down_at: float = 0.0
     probes_at: list[float] = field(default_factory=list)
     answered_at: float = -inf
@@ -252,9 +255,18 @@ class Conduct:
         if status == 503:
             rates.overload(now, seconds, alone=not self._has_another(lane, name))
         elif status == 429 and code != "insufficient_quota":
-            rates.hold(now, seconds)
+            if code == "slow_down" or not self._may_rest(lane, name, seconds):
+                rates.hold(now, seconds)
+            else:
+                self._server(name).limited = seconds or 0.0
             if code == "slow_down":
                 rates.slow_down(now, self._gateway.statistics().lanes[lane])
+
+    def _may_rest(self, lane: str, name: str, seconds: float | None) -> bool:
+        """Whether a server at its limit may rest in place of the lane: for so long, and there is a standby."""
+        standby = {each.name for each in self._gateway.statistics().lanes[lane].endpoints if each.standby}
+        long = (seconds or 0.0) > LONGEST_HOLD or self._server(name).health != "up"
+        return long and name not in standby and bool(standby)
 
     def _has_another(self, lane: str, name: str) -> bool:
         """Whether another server of the lane is up, which may not have been asked anything yet."""
@@ -315,13 +327,13 @@ class Conduct:
     def _rest(self, server: Server, event: EndpointDown) -> None:
         """A server rests: with reason, and twice as long each time until it answers. What hangs is out there still."""
         expected = min(FIRST_REST * 2**server.rests, LONGEST_REST)
-        if event.wait != expected:
+        if event.wait != expected and not server.limited <= event.wait <= max(server.limited, expected) * 1.05:
             self._breaks(f"{event.endpoint} rests {event.wait:g} seconds, not {expected:g}")
         server.forget(event.at)
         in_vain = len({key for _, key in server.failed}) + server.in_flight * (BESIDE in event.reason)
-        if server.health == "up" and not server.gone and in_vain < FAULTS_TO_REST:
+        if server.health == "up" and not server.gone and not server.limited and in_vain < FAULTS_TO_REST:
             self._breaks(f"{event.endpoint} rests after {len(server.failed)} failures")
-        server.health, server.rests, server.down_at = "down", server.rests + 1, event.at
+        server.health, server.rests, server.down_at, server.limited = "down", server.rests + 1, event.at, 0.0
         server.probes_at.append(event.at + event.wait)
 
     # What accounts and statistics say

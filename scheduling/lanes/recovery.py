@@ -186,7 +186,7 @@ class Recovery:
                 refuses = endpoint.health is Health.TRIAL and not decision.quick
                 rests = refuses and self._endpoints.another((endpoint,))
         if rests and endpoint.health is not Health.DOWN:
-            self.rest(endpoint, error, now, limited=decision.wait if decision.hold else 0.0)
+            self.rest(endpoint, error, now, limited=decision.wait if decision.elsewhere else 0.0)
         return rests
 
     def _is_doubtful(self, call: Call) -> bool:
