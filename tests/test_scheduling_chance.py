@@ -50,7 +50,7 @@ WORLDS = [
     for share in (0.25, 0.05, 0.1, 0.5)
     for retry_after in (None, 2.0)
     for count in (1, 4)
-    if share < 0.5 or retry_after is None  # a hold of 2 s for every other call may take longer to be seen through
+    if share < 0.5 or retry_after is None  # a hold of 2 s for every other call takes longer, below
 ]
 
 
@@ -62,6 +62,13 @@ async def test_of_a_server_that_refuses_at_random_half_of_what_it_would_take_is_
     """After a minute; with `Retry-After` or not, and from several replicas."""
     servers = [Moody(lambda at: share, seed=each, retry_after=retry_after) for each in range(count)]
     assert await answers(servers, 120.0, after=60.0) >= SLOTS * (1 - share) / 2
+
+
+@pytest.mark.virtual
+async def test_half_of_all_refused_with_a_wait_is_seen_through_within_two_minutes() -> None:
+    """The pace goes back to what was had of late, not to what was on the whole since it was lowered last."""
+    servers = [Moody(lambda at: 0.5, seed=100 + each, retry_after=2.0) for each in range(4)]
+    assert await answers(servers, 180.0, after=120.0) >= SLOTS / 2
 
 
 @pytest.mark.virtual

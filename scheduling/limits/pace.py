@@ -25,6 +25,7 @@ REGAINED = 10.0  # ... for so many seconds
 TOO_MUCH = 0.9  # of a pace that was refused is gone on with at most, unless more went through since the refusal before
 SAVED_UP = 0.75  # of the depth may go at once
 SHORTEST = 0.02  # seconds over which calls make a rate
+LONG = 10.0  # seconds beside which it does not matter what was saved up
 LASTING = 1.0  # seconds for which it went well tell a rate by themselves; a longer wait tells of no slower one
 SLOWEST = 1 / 60  # calls a second ...
 PROBED = 1 / 10  # ... and while nothing at all is taken
@@ -38,6 +39,7 @@ class LearnedPace:
         "_below",
         "_bucket",
         "_chance",
+        "_chances",
         "_depth",
         "_doubles_after",
         "_held_back",
@@ -65,6 +67,7 @@ class LearnedPace:
         self._told_at: float | None = None  # a call that was refused since then went
         self._wanted_until = inf  # a call was, at least
         self._chance = Chance()
+        self._chances: deque[float] = deque(maxlen=60)  # calls refused by it went then, since the pace was lowered
         self._refused_last = -inf  # a call that was refused, by chance or not, went
         self._too_fast = inf  # calls a second of which more were refused than by chance
         self._below = False  # what was last refused was slower than what the server takes, as far as was known
@@ -113,6 +116,8 @@ class LearnedPace:
             return True  # it went before the last refusal was heard, and tells nothing new
         if self._chance.explains(slowly=self._is_slow(at), apart=apart):
             self._by_chance()
+            if not self._chances or at - self._chances[-1] >= LASTING:
+                self._chances.append(at)
             return False
         self._told_at = max(at, self._told_at or at)
         return True
@@ -132,7 +137,7 @@ class LearnedPace:
         if self._refused_at > -inf:
             self._doubles_after = 0
             if taken:
-                self._lasting = len(taken) / max(at - self._refused_at, SHORTEST)
+                self._lasting = self._let_through(taken, at)
                 again, self._below = self._below, self._rate(at) < self._steady
                 steady = self._lasting
                 if not (again and self._below):  # else what was taken at once tells nothing
@@ -149,6 +154,7 @@ class LearnedPace:
             self._steady = max(len(taken), 1) / min(max(now - at, SHORTEST), LASTING)
             self._doubles_after = max(FIRST_CALLS, self._depth)
         self._refused_at, self._resumed_at, self._told_at = at, now, None
+        self._chances.clear()
         self._bucket = Bucket(rate=self._rate(now), burst=1.0 + SAVED_UP * max(0, self._depth - 1), now=now)
         self._bucket.lower_to(max(float(self._vain < FIRST_CALLS), SAVED_UP * self._rate(now) * (now - at)), now)
 
@@ -169,6 +175,12 @@ class LearnedPace:
         self._refused_at += seconds
         self._resumed_at += seconds
         self._sent = deque((when + seconds for when in self._sent), maxlen=REMEMBERED)
+
+    def _let_through(self, taken: list[float], at: float) -> float:
+        """Calls a second that were taken since the refusal before, or since one by chance if those were more: were it
+        a limit that refused, it would let through as many from any refusal to the next."""
+        since = [(sum(when > then for when in taken) - 1) / (at - then) for then in self._chances if at - then > LONG]
+        return max([len(taken) / max(at - self._refused_at, SHORTEST), *since])
 
     def _least_of(self, taken: list[float], at: float) -> float:
         """A server of that depth that took these until then, and refused, takes so many a second at least."""
