@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -144,6 +145,17 @@ async def test_one_that_was_spoilt_since_is_closed(spoil: Callable[[Wire], None]
     connections = over(Pool(wire, other))
     connections.let_go(await connections.begin("http://h.invalid/v1/x", BODY))
     spoil(wire)
+    await connections.begin("http://h.invalid/v1/x", BODY)
+    assert (len(wire.sent), wire.done, len(other.sent)) == (1, ["closed"], 1)
+
+
+async def test_none_is_used_after_the_loop_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes on then goes on before it is read that a server has closed what was idle meanwhile."""
+    wire, other = Wire(), Wire()
+    connections = over(Pool(wire, other))
+    connections.let_go(await connections.begin("http://h.invalid/v1/x", BODY))
+    later = monotonic() + 5.0
+    monkeypatch.setattr("metaspo.backends.http.connections.monotonic", lambda: later)
     await connections.begin("http://h.invalid/v1/x", BODY)
     assert (len(wire.sent), wire.done, len(other.sent)) == (1, ["closed"], 1)
 

@@ -7,6 +7,7 @@ costs. Here it is bytes: a head, which is the same for all that go to one addres
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Mapping
+from time import monotonic
 from typing import NamedTuple
 
 import aiohttp
@@ -19,6 +20,7 @@ from metaspo.backends.http.plain_response import FirstReader
 _TO_BE_LEFT = frozenset({hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE})  # each request says its own
 _MAX_SPOILT = 100  # kept connections that are passed over by one request
 _AT_HAND = 0.25  # seconds at most that a connection is kept outside of the pool, which closes idle ones
+_TOO_LONG = 3.0  # seconds after which none at hand is used, where the event loop stood still: servers close idle ones
 _NO_TRACES: list[aiohttp.tracing.Trace] = []
 
 Where = tuple[str, bool]
@@ -50,6 +52,7 @@ class Connections:
         self._heads: dict[Where, bytes] = {}
         self._at_hand: defaultdict[Where, deque[Connection]] = defaultdict(deque)
         self._to_pool: asyncio.TimerHandle | None = None
+        self._used_until = 0.0
 
     async def begin(self, url: str, body: bytes | None) -> Begun:
         """POST JSON, or GET where there is no body, and wait for the head of the response; redirects are responses.
@@ -95,6 +98,7 @@ class Connections:
         if self._to_pool is None:
             loop = asyncio.get_running_loop()
             self._to_pool = loop.call_at(loop.time() + _AT_HAND, self._put_into_pool)
+            self._used_until = monotonic() + _TOO_LONG
 
     def _from_hand(self, where: Where) -> Connection | None:
         """One that was let go a moment ago, of which the pool need not know: it takes longer to give one out and to
@@ -102,7 +106,7 @@ class Connections:
         at_hand = self._at_hand[where]
         while at_hand:
             connection = at_hand.popleft()  # of which an end on its way would be known by now
-            if _is_fresh(connection):
+            if _is_fresh(connection) and monotonic() < self._used_until:
                 return connection
             connection.close()
         return None
