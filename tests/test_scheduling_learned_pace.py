@@ -252,3 +252,14 @@ def test_a_time_in_which_nothing_is_asked_tells_nothing_however_long_it_is(refus
 
     assert waits(IDLE + 1_000.0) == pytest.approx(waits(IDLE), abs=1e-6)
     assert waits(IDLE) != pytest.approx(waits(0.0), abs=1e-6)
+
+
+def test_what_was_refused_by_chance_before_a_pause_tells_the_same_after_it() -> None:
+    """Calls that went before it would be counted among those that went through since."""
+    pace = LearnedPace()
+    pace._sent.extend(float(second) for second in range(40))
+    pace._refused_at = -100.0
+    pace._chances.append(20.0)
+    before = pace._let_through(list(pace._sent), 39.0)
+    pace._leave_out(1_000.0)
+    assert pace._let_through(list(pace._sent), 1_039.0) == pytest.approx(before)

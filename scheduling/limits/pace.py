@@ -174,7 +174,10 @@ class LearnedPace:
         """Nobody asked for so long: as if all before had been so much later."""
         self._refused_at += seconds
         self._resumed_at += seconds
-        self._sent = deque((when + seconds for when in self._sent), maxlen=REMEMBERED)
+        for times in (self._sent, self._chances):
+            moved = [when + seconds for when in times]
+            times.clear()
+            times.extend(moved)
 
     def _let_through(self, taken: list[float], at: float) -> float:
         """Calls a second that were taken since the refusal before, or since one by chance if those were more: were it
