@@ -291,6 +291,7 @@ class Gateway:
         hits = {position: stored[key] for position, key in zip(positions, keys, strict=True) if key in stored}
         batch.put_stored(hits)
         if len(hits) < len(keys):
+            self._require_open()  # still, after the look-up
             for position, key in zip(positions, keys, strict=True):
                 if position not in hits:
                     self._wait_for(key, batch, requests, position, lane, priority)
@@ -317,6 +318,7 @@ class Gateway:
 
     def _admit(self, arrival: Arrival) -> None:
         """Put a single request on its way whose answer is not in the store."""
+        self._require_open()
         key, request, lane, waiter, priority = arrival
         waiter.joined = self._flights.get(key) is not None
         waiter.flight = self._join(key, request, lane, waiter, priority)
@@ -324,8 +326,6 @@ class Gateway:
     def _join(self, key: str, request: Request, lane: LaneState, waiter: Waiter, priority: Priority) -> Flight:
         """Wait for the flight of this request, or start it."""
         flight = self._flights.get(key)
-        if flight is None:
-            self._require_open()
         if (pool := waiter.account.purse.pool) is not None:  # also of who joins, and is to pay if the others leave
             if self._sharer is None:
                 raise StoreError(f"The budget shares its caps in the group {pool.group!r}: {NOT_SHARED}.")
@@ -342,7 +342,7 @@ class Gateway:
         waiter.account.asked_before(key)
         flight = Flight(key, request, waiter, home=lane, priority=priority)
         self._flights.add(flight)
-        lane.submit(flight, asyncio.get_running_loop().time())
+        lane.submit(flight, self._loop.time())
         return flight
 
     def _context(self) -> Context | None:

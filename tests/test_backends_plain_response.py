@@ -163,7 +163,7 @@ class Handler:
 async def test_what_is_plain_never_gets_to_aiohttp_and_what_is_not_gets_there_whole(at: int) -> None:
     """From its first byte on, also what came before it was known; and nothing of one response is in the next."""
     handler = Handler()
-    reader = FirstReader(cast("ResponseHandler", handler))
+    reader = FirstReader(cast("ResponseHandler", handler), asyncio.get_running_loop())
     for body in (BODY, BODY[::-1]):
         response = reader.expect()
         data = PLAIN.replace(BODY, body)
@@ -190,7 +190,7 @@ async def test_what_is_plain_never_gets_to_aiohttp_and_what_is_not_gets_there_wh
 
 async def test_what_had_come_of_a_response_as_the_connection_ends_is_aiohttps() -> None:
     handler = Handler()
-    reader = FirstReader(cast("ResponseHandler", handler))
+    reader = FirstReader(cast("ResponseHandler", handler), asyncio.get_running_loop())
     response = reader.expect()
     reader.data_received(PLAIN[:-1])
     reader.connection_lost(None)

@@ -44,6 +44,7 @@ class Connections:
         self, connector: aiohttp.TCPConnector, *, headers: Mapping[str, str], proxy: str | None, connect_limit: float
     ) -> None:
         """`headers` go with every request; `connect_limit` in seconds."""
+        self._loop = asyncio.get_running_loop()
         self._connector = connector
         self._headers = headers
         self._proxy = URL(proxy) if proxy else None
@@ -71,7 +72,7 @@ class Connections:
             assert transport is not None
             reader = transport.get_protocol()
             if type(reader) is not FirstReader:
-                reader = FirstReader(protocol)
+                reader = FirstReader(protocol, self._loop)
                 transport.set_protocol(reader)
             response = reader.expect()
             head = self._heads.get(where) or self._add_head(where, target)
@@ -96,8 +97,7 @@ class Connections:
             return
         self._at_hand[begun.where].append(connection)
         if self._to_pool is None:
-            loop = asyncio.get_running_loop()
-            self._to_pool = loop.call_at(loop.time() + _AT_HAND, self._put_into_pool)
+            self._to_pool = self._loop.call_at(self._loop.time() + _AT_HAND, self._put_into_pool)
             self._used_until = monotonic() + _TOO_LONG
 
     def _from_hand(self, where: Where) -> Connection | None:
@@ -147,7 +147,7 @@ class Connections:
             address,
             headers=self._headers,
             proxy=self._proxy,
-            loop=asyncio.get_running_loop(),
+            loop=self._loop,
         )
         return target
 

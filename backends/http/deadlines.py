@@ -83,11 +83,12 @@ class TimeLimit:
         self._expired = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None
         self._task = task
         self._cancelled_before = task.cancelling()
-        self._deadlines.add(self, asyncio.get_running_loop().time() + self._seconds)
+        self._deadlines.add(self, loop.time() + self._seconds)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -59,15 +59,16 @@ def plain_head(data: bytes) -> Head | None:
 class FirstReader(asyncio.Protocol):
     """Stands before aiohttp's protocol of a connection: reads plain responses, and passes on everything else."""
 
-    def __init__(self, handler: ResponseHandler) -> None:
+    def __init__(self, handler: ResponseHandler, loop: asyncio.AbstractEventLoop) -> None:
         self._handler = handler
+        self._loop = loop
         self._waiter: asyncio.Future[Plain | None] | None = None
         self._head: Head | None = None
         self._data = b""
 
     def expect(self) -> "asyncio.Future[Plain | None]":
         """The response to what is sent now; None as soon as it is aiohttp's to read, and from then on it does."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         return self._waiter
 
     def data_received(self, data: bytes) -> None:
