@@ -7,13 +7,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache, partial
+from statistics import fmean
 from typing import Literal
 
 from metaspo.backends import Backend
 from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.bench.defaults import DOMAINS
 from metaspo.bench.lower_bound import BoundFinder
-from metaspo.bench.report import Report, Row
+from metaspo.bench.measure import half_width
+from metaspo.bench.report import Figure, Report, Row
 from metaspo.bench.schedules import OPTIMIZER_AT_ONCE, Asker, Schedule, one_by_one, with_barriers
 from metaspo.bench.servers.simulated_openai import GPT_4O_MINI, OpenAIModel, SimulatedOpenAI
 from metaspo.bench.servers.simulated_vllm import SimulatedVLLM, VLLMModel
@@ -38,6 +40,7 @@ TIERS = (1, 3, 5)
 DOMAINS_TIER = 3
 OVERFULL = 1.25  # times the places on the servers: what a user who knows them would set
 FILL = 8  # times as many answers as a server has places: what tells its speed
+SAME = ("runs", "replicas", "tier")  # of all draws of a cell
 SERVER_LIMITED = 0.8  # share of the bound that is the servers' own work
 
 Concurrency = int | Literal["auto"]
@@ -49,18 +52,21 @@ def measure_makespan(
     replicas: Sequence[int] = REPLICAS,
     tiers: Sequence[int] = TIERS,
     domains: int = DOMAINS,
+    draws: int = 1,
     server: VLLMModel | None = None,
 ) -> Report:
     """Every number of replicas with every usage tier, for one run; and for several at once, on tier 3, if `domains` is
-    more than one."""
+    more than one. Each is the mean over so many draws of the work: other texts, answers and latencies."""
     server = server or VLLMModel()
-    names = [f"domain{number}." for number in range(1, domains)]
-    works = {name: asyncio.run(work_of(make_run(size, domain=name))) for name in ("", *names)}
-    single = {"": works[""]}
-    rows = [_cell(size, single, server, count, tier) for count in replicas for tier in tiers]
+
+    def row(count: int, tier: int, runs: int) -> Row:
+        cells = [_cell(size, _drawn(size, runs, draw), server, count, tier) for draw in range(draws)]
+        return _mean(cells) if draws > 1 else cells[0]
+
+    rows = [row(count, tier, 1) for count in replicas for tier in tiers]
     if domains > 1:
-        rows.extend(_cell(size, works, server, count, DOMAINS_TIER) for count in replicas)
-    units = [unit for stage in works[""] for unit in stage]
+        rows.extend(row(count, DOMAINS_TIER, domains) for count in replicas)
+    units = [unit for stage in _work(size, 0) for unit in stage]
     evaluations, calls = sum(len(unit.evaluations) for unit in units), sum(len(unit.optimizer) for unit in units)
     return Report(
         scenario="makespan",
@@ -72,6 +78,8 @@ def measure_makespan(
         },
         notes=(
             "Times over the bound, which no schedule can beat: 1.00 is the best there can be.",
+            f"Draws of the work: {draws}; where they are more than one, figures are means, with half of their 95% "
+            "interval beside them.",
             f"fixed: {OVERFULL} times the places on the servers and {OPTIMIZER_AT_ONCE} optimizer calls at once; "
             "auto: both found by metaspo.",
             "barriers: gather with semaphores of those sizes and a barrier after each kind of call; "
@@ -82,6 +90,31 @@ def measure_makespan(
             "the rest is waiting for the optimizer model, in which no work is there to be done.",
         ),
     )
+
+
+def _drawn(size: Size, runs: int, draw: int) -> dict[str, Sequence[Stage]]:
+    """The works of runs that go on at once, by the names of their domains, which no other draw has."""
+    return {_domain(number): _work(size, number) for number in range(draw * runs, (draw + 1) * runs)}
+
+
+def _domain(number: int) -> str:
+    return f"domain{number}." if number else ""
+
+
+@cache
+def _work(size: Size, number: int) -> Sequence[Stage]:
+    return asyncio.run(work_of(make_run(size, domain=_domain(number))))
+
+
+def _mean(cells: Sequence[Row]) -> Row:
+    """The means of one cell's draws, and how far the true mean of ours may be from them."""
+    row: dict[str, Figure] = {}
+    for name in cells[0]:
+        values = [float(cell[name] or 0) for cell in cells]
+        row[name] = cells[0][name] if name in SAME else fmean(values)
+        if name in ("ours fixed", "ours auto"):
+            row[f"± {name}"] = half_width(values)
+    return row
 
 
 def _cell(size: Size, works: Mapping[str, Sequence[Stage]], server: VLLMModel, replicas: int, tier: int) -> Row:

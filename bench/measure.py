@@ -5,11 +5,12 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
-from statistics import median
+from statistics import median, stdev
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,13 @@ def spread(values: Iterable[float]) -> Spread:
     """Least and median."""
     ordered = sorted(values)
     return Spread(ordered[0], median(ordered))
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Half of the 95% interval around the mean of at least two draws, by Student's law."""
+    from scipy.special import stdtrit  # here: of many processes' CPU and memory that are measured, it is no part
+
+    return float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / sqrt(len(values))
 
 
 def peak_memory() -> int:

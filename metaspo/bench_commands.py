@@ -58,6 +58,9 @@ def makespan(
     domains: Annotated[
         int, typer.Option(metavar="N", min=1, help="Runs at once in the last rows; 1 leaves these out.")
     ] = DOMAINS,
+    draws: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Draws of the work, of which each cell is the mean.")
+    ] = 1,
     json: Json = False,
 ) -> None:
     """How long a run of the paper's size takes on simulated servers, beside other schedules and a lower bound.
@@ -73,7 +76,8 @@ def makespan(
         if unknown:
             tiers = ", ".join(map(str, GPT_4O_MINI))
             raise ConfigError(f"--tier {min(unknown)}: there are figures for {tiers}")
-    show(bench.measure_makespan(replicas=replicas or REPLICAS, tiers=tier or TIERS, domains=domains), json=json)
+    report = bench.measure_makespan(replicas=replicas or REPLICAS, tiers=tier or TIERS, domains=domains, draws=draws)
+    show(report, json=json)
 
 
 @bench_app.command()

@@ -147,6 +147,18 @@ def test_makespan_compares_with_the_bound_and_comes_out_the_same_every_time() ->
     assert row["planned least"] <= row["ours fixed"] <= row["planned most"]  # type: ignore[operator]
 
 
+@pytest.mark.slow
+def test_a_makespan_of_two_draws_is_their_mean_with_its_interval() -> None:
+    """Of two draws, one is as far from the mean as the interval's half is wide, over Student's 12.7."""
+    measure = partial(measure_makespan, size=SMALL, replicas=(2,), tiers=(3,), domains=1, server=SERVER)
+    (one,), (two,) = measure().rows, measure(draws=2).rows
+    assert (two["replicas"], two["tier"]) == (2, 3)
+    assert isinstance(one["ours auto"], float)
+    assert isinstance(two["ours auto"], float)
+    assert two["± ours auto"] == pytest.approx(12.706 * abs(two["ours auto"] - one["ours auto"]), rel=1e-3)
+    assert two["± ours auto"] > 0
+
+
 def test_runs_together_share_the_servers_and_do_not_beat_their_bound() -> None:
     """Two domains at once take less than one after the other, and no less than the work of both."""
     optimizer = GPT_4O_MINI[3]
