@@ -158,7 +158,8 @@ def decide(
         case Overloaded() | ServerFault() if another and not failures:
             return Decision(elsewhere=True, concurrency="hold")
         case RateLimited() if standby and (resting or (error.retry_after or 0.0) > LONGEST_HOLD):
-            return Decision(wait=_wait(error, failures, rng), endpoint="rest", hold=True, elsewhere=True)
+            wait = _wait(error, 0, rng)  # the endpoint's, of which failures of this request at others say nothing
+            return Decision(wait=wait, endpoint="rest", hold=True, elsewhere=True)
         case RateLimited() | SlowDown():
             return Decision(wait=_wait(error, failures, rng), concurrency="cut", hold=True)
         case Overloaded():

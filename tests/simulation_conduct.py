@@ -117,7 +117,8 @@ class Server:
     Attributes:
         failed: when it did not answer which request, since it answered last (`answered_at`); gone: it was not there
             for one of them.
-        limited: seconds for which it asks not to be asked, where a standby is there, until it rests for that.
+        limited: seconds for which it asks not to be asked, where a standby is there, by several calls at once; until
+            it rests for one of them.
         rests: since it answered last; down_at: when the last one began; probes_at: when those not probed yet are over.
     """
 
@@ -126,7 +127,7 @@ class Server:
     failed: set[tuple[float, str]] = field(default_factory=set)
     gone: bool = False
     rests: int = 0
-    limited: float = 0.0
+    limited: set[float] = field(default_factory=set)
     down_at: float = 0.0
     probes_at: list[float] = field(default_factory=list)
     answered_at: float = -inf
@@ -258,7 +259,7 @@ class Conduct:
             if code == "slow_down" or not self._may_rest(lane, name, seconds):
                 rates.hold(now, seconds)
             else:
-                self._server(name).limited = seconds or 0.0
+                self._server(name).limited.add(seconds or 0.0)
             if code == "slow_down":
                 rates.slow_down(now, self._gateway.statistics().lanes[lane])
 
@@ -327,13 +328,15 @@ class Conduct:
     def _rest(self, server: Server, event: EndpointDown) -> None:
         """A server rests: with reason, and twice as long each time until it answers. What hangs is out there still."""
         expected = min(FIRST_REST * 2**server.rests, LONGEST_REST)
-        if event.wait != expected and not server.limited <= event.wait <= max(server.limited, expected) * 1.05:
+        as_asked = any(asked <= event.wait <= max(asked, expected) * 1.05 for asked in server.limited)
+        if event.wait != expected and not as_asked:
             self._breaks(f"{event.endpoint} rests {event.wait:g} seconds, not {expected:g}")
         server.forget(event.at)
         in_vain = len({key for _, key in server.failed}) + server.in_flight * (BESIDE in event.reason)
-        if server.health == "up" and not server.gone and not server.limited and in_vain < FAULTS_TO_REST:
+        if server.health == "up" and not server.gone and not any(server.limited) and in_vain < FAULTS_TO_REST:
             self._breaks(f"{event.endpoint} rests after {len(server.failed)} failures")
-        server.health, server.rests, server.down_at, server.limited = "down", server.rests + 1, event.at, 0.0
+        server.health, server.rests, server.down_at = "down", server.rests + 1, event.at
+        server.limited.clear()
         server.probes_at.append(event.at + event.wait)
 
     # What accounts and statistics say

@@ -30,8 +30,10 @@ from metaspo.backends import (
     WrongForm,
 )
 from metaspo.scheduling.retry import (
+    ASKED_JITTER,
     FIRST_WAIT,
     JITTER,
+    LONGEST_HOLD,
     LONGEST_WAIT,
     OVERLOAD_FACTOR,
     QUICK_RETRIES,
@@ -148,6 +150,16 @@ def test_no_header_makes_it_faster_than_our_own_back_off(retry_after: float, fai
 
 
 @settings(deadline=None)
+@given(st.floats(LONGEST_HOLD, 1e5, exclude_min=True), st.integers(0, 100), st.integers(0, 10_000))
+def test_an_endpoint_rests_for_as_long_as_its_limit_asks_whatever_the_request_met_before(
+    retry_after: float, failures: int, seed: int
+) -> None:
+    error, rng = RateLimited("x", retry_after=retry_after), random.Random(seed)
+    decision = decide(error, failures=failures, quick_retries=0, rng=rng, standby=True)
+    assert (decision.endpoint, decision.elsewhere) == ("rest", True)
+    assert retry_after <= decision.wait <= retry_after * (1 + ASKED_JITTER)
+
+
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
 def test_back_off_is_bounded_and_drawn_from_the_given_generator(failures: int, seed: int) -> None:
     """However often it failed."""
