@@ -206,7 +206,7 @@ def test_replicas_of_one_address_have_names_of_their_own() -> None:
     replicas, events = [Server("host"), Server("other"), Server("host")], list[Event]()
 
     def fails(request: Request | None = None) -> None:
-        raise Unreachable("host refuses connections", refused=True)
+        raise Unreachable("host cannot be reached at http://host/v1 (connection refused)", refused=True)
 
     async def main() -> None:
         for replica in replicas:
@@ -222,8 +222,8 @@ def test_replicas_of_one_address_have_names_of_their_own() -> None:
 
     run_virtual(main())
     told = {event.endpoint: event.reason for event in events if isinstance(event, EndpointDown)}
-    assert told["host"] == "host refuses connections"
-    assert told["host (2)"] == "host (2) refuses connections"
+    assert told["host"] == "host cannot be reached at http://host/v1 (connection refused)"
+    assert told["host (2)"] == "host (2) cannot be reached at http://host/v1 (connection refused)"
 
 
 def test_a_resting_replica_is_probed_with_growing_pauses() -> None:

@@ -97,6 +97,8 @@ def left_by(path: Path, *, warn: Warn) -> tuple[int, Spent] | None:
 def _record(content: bytes) -> tuple[float, ...] | None:
     """The numbers of the record that counts; None where they are damaged."""
     counts, sealed = content[0], len(content) != OLD_SIZE
+    if not counts and not any(content[(HEAD.size + len(content)) // 2 :]):
+        counts = 1  # killed when the first record was written, and nothing said yet that it counts
     if counts not in (1, 2) or len(content) not in (SIZE, OLD_SIZE):
         return None
     start = HEAD.size + (counts - 1) * (RECORD.size + sealed * SUM.size)

@@ -7,6 +7,7 @@ of many requests have (a majority vote: Boyer and Moore, 1981) is computed on se
 has no room for evens out the others, or the last in its order would have nothing to do.
 """
 
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
@@ -90,7 +91,10 @@ class Endpoint:
 
     def says(self, error: BackendError) -> str:
         """What it said in place of an answer, by its name."""
-        return describe(error).replace(self.backend.name, self.name)
+        told = describe(error)
+        if self.name == self.backend.name:
+            return told
+        return re.sub(rf"(?<!/){re.escape(self.backend.name)}(?!/)", lambda _: self.name, told)  # but in addresses
 
     def succeed(self, key: str, now: float) -> bool:
         """It answered a call of the request of that key; true if that ends a rest or a trial."""
