@@ -42,6 +42,19 @@ def test_labels_left_out_are_the_answers_of_the_data(folder: Path) -> None:
     assert {answer for example in (*task.train, *task.test) for answer in example.answers} == {"no", "Yes"}
 
 
+def test_answers_of_the_data_that_look_alike_are_one_label(tmp_path: Path) -> None:
+    alike = ["né\tgatif", "NE\u0301\u00a0GATIF", "né gatif", "né\r\ngatif"]
+    _write(tmp_path / "train.jsonl", [(f"q{number}", answer) for number, answer in enumerate([*alike, "positif"])])
+    task = load_task(_spec(answer="label", sample="head"), base_dir=tmp_path, seed=1)
+    assert [example.answers for example in task.train] == [(alike[0],)] * 4 + [("positif",)]
+
+
+def test_signs_that_differ_stay_labels_apart(tmp_path: Path) -> None:
+    _write(tmp_path / "train.jsonl", [("q1", "-"), ("q2", "--")])
+    with pytest.raises(TaskError, match="labels must be told apart"):
+        load_task(_spec(answer="label"), base_dir=tmp_path, seed=1)
+
+
 def test_a_reader_reads_once_for_every_seed_and_no_two_specs_are_taken_for_one(folder: Path) -> None:
     specs = [_spec(train_size=5, answer=kind) for kind in ("label", "text")]
     alone = {

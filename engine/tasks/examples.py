@@ -14,6 +14,7 @@ from metaspo.engine.tasks.data_spec import DataSource
 from metaspo.engine.tasks.errors import TaskError, in_row
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.formats.label_sets import BETWEEN_LABELS, labels_in
+from metaspo.engine.tasks.formats.labels import label_key
 from metaspo.engine.tasks.history import history_of
 from metaspo.engine.tasks.images import images_of
 from metaspo.engine.tasks.metric_spec import MetricTable
@@ -160,17 +161,24 @@ def _with_labels(answer: AnswerSpec, raw: Sequence[Example]) -> AnswerSpec:
 
 
 def _labels_in(raw: Sequence[Example], *, split: Callable[[str], list[str]], number_words: bool) -> tuple[str, ...]:
-    """The distinct answers, sorted, in the spelling that comes first; case and outer space do not count."""
+    """The distinct answers, sorted, in the spelling that comes first; case, white space and what Unicode calls one
+    text do not count."""
     spellings: dict[str, str] = {}
-    for answer in (answer.strip() for example in raw for whole in example.answers for answer in split(whole)):
+    written = {answer.strip(): None for example in raw for whole in example.answers for answer in split(whole)}
+    for answer in written:
         if answer:
-            spellings.setdefault((digits_for_words(answer) if number_words else answer).casefold(), answer)
+            spellings.setdefault(label_key(answer, number_words=number_words), answer)
     if len(spellings) > _MAX_LABELS:
         raise TaskError(
             f"answer: the data hold {len(spellings)} different answers, too many for labels; "
             'set answer = "text" or list them in answer.labels'
         )
-    return tuple(spellings[key] for key in sorted(spellings))
+    return tuple(sorted(spellings.values(), key=lambda answer: _in_order(answer, number_words)))
+
+
+def _in_order(label: str, number_words: bool) -> str:
+    """What labels are sorted by; their order is the first user prompt's, and so what a run asks."""
+    return (digits_for_words(label) if number_words else label).casefold()
 
 
 def _format(answer: AnswerSpec, base_dir: Path) -> AnswerFormat:

@@ -144,8 +144,17 @@ class Label:
         return self.labels[: self.labels.index(label)]
 
     def plain(self, text: str) -> str:
-        folded = plain(ends(text)).casefold().translate(_TURKISH)
-        return digits_for_words(folded) if self.number_words else folded
+        return _folded(text, number_words=self.number_words)
+
+
+def label_key(label: str, *, number_words: bool) -> str:
+    """What is equal of labels that a reader sees as one: in another case, white space or Unicode form."""
+    return " ".join(_folded(label, number_words=number_words).split())
+
+
+def _folded(text: str, *, number_words: bool) -> str:
+    folded = plain(ends(text)).casefold().translate(_TURKISH)
+    return digits_for_words(folded) if number_words else folded
 
 
 def _determines(text: str, match: re.Match[str], starts: Collection[int]) -> bool:
