@@ -1,5 +1,6 @@
 """Rows come out of every kind of file with their line numbers; what is wrong with a file is told by line."""
 
+import datetime
 import json
 import os
 import re
@@ -43,6 +44,8 @@ def test_jsonl_bears_a_mark_blank_lines_and_windows_line_ends(tmp_path: Path) ->
         (b'{"question": "x" "answer": 1}', "not valid JSON: Expecting ',' delimiter at column 18"),
         (b'{"question": "x", "answer": NaN}', "NaN is not a JSON value"),
         (b'["x"]', "not a JSON object"),
+        (b'{"question": "x", "answer": "a", "answer": "b"}', "not valid JSON: the key 'answer' stands there twice"),
+        (b'{"question": {"text": "x", "text": "y"}}', "the key 'text' stands there twice"),
         (b'{"question": "\xff"}', "not UTF-8"),
         (b"[" * 100_000, "not valid JSON"),
         (b'{"question": "x"', "not valid JSON: Expecting ',' delimiter at column 17"),
@@ -90,6 +93,35 @@ def test_a_bad_csv_line_is_told_by_its_number(content: bytes, where: str, what: 
     message = _error(tmp_path / "x.csv", content)
     assert message.startswith(where)
     assert what in message
+
+
+@pytest.mark.parametrize("line", ['fine;"one, two"', "fine, or not;1", '"fine; or not";1'])
+def test_a_line_that_is_broken_by_the_wrong_sign_is_told_with_the_key_that_names_it(line: str, tmp_path: Path) -> None:
+    message = _error(tmp_path / "x.csv", f"question;answer\n{line}\n".encode())
+    assert "set delimiter = ';' beside path" in message
+
+
+@pytest.mark.parametrize("told", ["sep=;", '"sep=;"'])
+def test_a_first_line_for_excel_names_the_sign_and_lines_keep_their_numbers(told: str, tmp_path: Path) -> None:
+    content = f"\ufeff{told}\r\nquestion;answer\r\na, b;c\r\nd;e;f\r\n".encode()
+    (tmp_path / "x.csv").write_bytes(content)
+    rows = list(read_rows(DataSource(path="x.csv", bad_rows="skip"), base_dir=tmp_path))
+    assert rows[0] == Row("x.csv:3", {"question": "a, b", "answer": "c"})
+    assert rows[1].fault.startswith("x.csv:4: 3 cells under 2")
+
+
+def test_outer_space_of_a_columns_name_is_seen_where_the_column_is_missed(tmp_path: Path) -> None:
+    (row,) = _rows(tmp_path / "x.csv", b"question, answer\nfine, 1\n")
+    with pytest.raises(TaskError, match="there are: question, ' answer'"):
+        answers_of(row, Columns())
+
+
+def test_a_date_is_text_and_fields_are_told_by_their_names() -> None:
+    day = datetime.date(2026, 12, 31)
+    assert cell_text(day) == "2026-12-31"
+    assert cell_text(datetime.datetime.combine(day, datetime.time(23, 59))) == "2026-12-31 23:59:00"
+    with pytest.raises(ValueError, match=r'holds fields \(text, id\): name one of them, "COLUMN\.FIELD"'):
+        cell_text({"text": "a", "id": 1})
 
 
 @pytest.mark.parametrize("sign", [";", "|"])

@@ -1,10 +1,11 @@
 """From a row of a table to a question and its accepted answers, as text."""
 
+import datetime
 import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -117,14 +118,15 @@ def metadata_of(row: Row, columns: Columns) -> dict[str, Any]:
 def text_in(row: Row, column: str) -> str:
     """A cell as text, to compare by; "" where it is missing (null). Raises `TaskError` for an unknown column."""
     if column not in row.cells and _nested(row, column) is _MISSING:
-        raise TaskError(f"{row.where}: no column {column!r}; there are: {listed(row.cells)}")
+        raise TaskError(f"{row.where}: no column {column!r}; there are: {_names(row.cells)}")
     return "" if column_of(row, column) is None else _text(row, column)
 
 
 def cell_text(value: object) -> str:
     """A cell as text. Numbers lose a fraction of zero: 5 and 5.0 are both "5", like the text "5"; the text "5.0" stays.
 
-    True and false become "true" and "false". Raises `ValueError`, saying what the value is instead.
+    True and false become "true" and "false", dates are as ISO 8601 has them, with a space before the time. Raises
+    `ValueError`, saying what the value is instead.
     """
     match value:
         case str():
@@ -140,6 +142,10 @@ def cell_text(value: object) -> str:
             return str(whole) if whole == value else str(value)
         case None | float() | Decimal():
             raise ValueError("is missing (null)" if value is None else f"is {value}")
+        case datetime.date() | datetime.time():
+            return str(value)
+        case Mapping():
+            raise ValueError(f'holds fields ({listed(map(str, value), most=100)}): name one of them, "COLUMN.FIELD"')
         case _:
             raise ValueError(f"is of type {type(value).__name__}, not text or a number")
 
@@ -236,18 +242,22 @@ def column_of(row: Row, column: str) -> object:
     """A column by its name or, where there is none of that name, by its dotted path into nested ones."""
     value = row.cells[column] if column in row.cells else _nested(row, column)
     if value is _MISSING:
-        raise TaskError(f"{row.where}: no column {column!r}; there are: {listed(row.cells)} ({_remedy(row)})")
+        remedy = delimiter_advice(list(row.cells)) or "set [tasks.columns]"
+        raise TaskError(f"{row.where}: no column {column!r}; there are: {_names(row.cells)} ({remedy})")
     if isinstance(value, Unreadable):
         raise TaskError(f"{row.where}: column {column!r} {value.why}")
     return value
 
 
-def _remedy(row: Row) -> str:
-    """What to set where a column is missing; a line of one cell with semicolons in it was cut at the wrong sign."""
-    names = list(row.cells)
-    if len(names) == 1 and (sign := next((sign for sign in ";\t|" if sign in names[0]), "")):
-        return f'set delimiter = {sign!r} beside path: {{path = "…", delimiter = …}}'
-    return "set [tasks.columns]"
+def delimiter_advice(names: Sequence[str]) -> str:
+    """What to set where a first line of one cell was cut at the wrong sign; "" where it was not."""
+    sign = next((sign for sign in ";\t|," if sign in names[0]), "") if len(names) == 1 else ""
+    return f'set delimiter = {sign!r} beside path: {{path = "…", delimiter = …}}' if sign else ""
+
+
+def _names(columns: Iterable[str]) -> str:
+    """Names of columns beside each other; one with outer space stands in quotes, or nobody sees it."""
+    return listed(name if name == name.strip() else repr(name) for name in columns)
 
 
 def _nested(row: Row, path: str) -> object:

@@ -1,7 +1,6 @@
 """Readers of tables: JSON Lines, CSV, Parquet, Hugging Face datasets. Every bad line is reported with its number."""
 
 import codecs
-import csv
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -14,12 +13,12 @@ from typing import Any, Final
 from metaspo.backends.paths import NO_FILE, why_no_file
 from metaspo.engine.tasks.cells import Row, Unreadable
 from metaspo.engine.tasks.data_spec import DataSource
+from metaspo.engine.tasks.delimited import delimited_rows
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.selection import selected
-from metaspo.engine.tasks.shown import listed
+from metaspo.engine.tasks.shown import shown as quoted
 
 _BATCH: Final = 1_000
-_LONGEST_CELL: Final = 2**31 - 1  # characters; Python's own limit of 131,072 is less than a book
 
 
 def read_rows(source: DataSource, *, base_dir: Path) -> Iterator[Row]:
@@ -45,7 +44,7 @@ def _all_rows(source: DataSource, base_dir: Path) -> Iterator[Row]:
         where = f" (relative paths start at the config file's folder{whole})" if why == NO_FILE else ""
         raise TaskError(f"{path}: {why}{where}")
     if source.delimiter is not None:
-        return _read_delimited(path, source.path, source.delimiter)
+        return _delimited(path, source.path, source.delimiter)
     return reader(path, source.path)
 
 
@@ -66,7 +65,7 @@ def _json_row(line: bytes, where: str) -> Row:
 
 def _json_object(line: bytes, where: str) -> Mapping[str, object]:
     try:
-        value: object = json.loads(line.rstrip().decode(), parse_constant=_no_constant)
+        value: object = json.loads(line.rstrip().decode(), parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
     except UnicodeDecodeError:
         raise TaskError(f"{where}: not UTF-8 text; save the file as UTF-8") from None
     except json.JSONDecodeError as error:
@@ -82,52 +81,16 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _read_delimited(path: Path, shown: str, delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(_LONGEST_CELL)  # of the process, and there is no other way
-    reader = csv.reader(_decoded(_lines(path), shown), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    first_line = 1
-    try:
-        for cells in reader:
-            where, first_line = f"{shown}:{first_line}", reader.line_num + 1
-            if not cells:
-                continue
-            if header:
-                yield _named(header, cells, where, delimiter)
-            else:
-                header = _header(cells, where)
-    except csv.Error as error:
-        raise TaskError(f"{shown}:{first_line}: not valid CSV: {_advised(str(error))}") from None
+def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        raise ValueError(f"the key {quoted(twice)} stands there twice")
+    return value
 
 
-def _advised(fault: str) -> str:
-    """A fault of Python's reader, in words for who has the file."""
-    if "new-line character" in fault:
-        return "a line ends with a carriage return alone; save it with the line ends of Unix or Windows"
-    return f"{fault}; a cell that begins with a quote must end with one" if "expected after" in fault else fault
-
-
-def _decoded(lines: Iterator[bytes], shown: str) -> Iterator[str]:
-    for number, raw in enumerate(lines, 1):
-        try:
-            yield (raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw).decode()
-        except UnicodeDecodeError:
-            raise TaskError(f"{shown}:{number}: not UTF-8 text; save the file as UTF-8") from None
-
-
-def _header(cells: list[str], where: str) -> list[str]:
-    if cells[0] == "" and "" not in cells[1:]:
-        raise TaskError(f"{where}: the first column has no name; written by pandas? then write with index=False")
-    if len(set(cells)) < len(cells) or "" in cells:
-        raise TaskError(f"{where}: the first line must name every column once, not: {listed(cells)}")
-    return cells
-
-
-def _named(header: list[str], cells: list[str], where: str, delimiter: str) -> Row:
-    if len(cells) != len(header):
-        fault = f"{where}: {len(cells)} cells under {len(header)} column names"
-        return Row(where, {}, f"{fault}; put quotes around cells with {delimiter!r}")
-    return Row(where, dict(zip(header, cells, strict=True)))
+def _delimited(path: Path, shown: str, delimiter: str) -> Iterator[Row]:
+    return delimited_rows(_lines(path), shown, delimiter)
 
 
 def _read_parquet(path: Path, shown: str) -> Iterator[Row]:
@@ -260,7 +223,7 @@ def _first_line(error: BaseException) -> str:
 
 _READERS: Final[Mapping[str, Callable[[Path, str], Iterator[Row]]]] = {
     ".jsonl": _read_jsonl,
-    ".csv": partial(_read_delimited, delimiter=","),
-    ".tsv": partial(_read_delimited, delimiter="\t"),
+    ".csv": partial(_delimited, delimiter=","),
+    ".tsv": partial(_delimited, delimiter="\t"),
     ".parquet": _read_parquet,
 }
