@@ -168,6 +168,13 @@ def test_answers_of_articles_and_punctuation_alone_are_not_all_equal() -> None:
     assert score_of(TokenF1(), "!", ("?",)) == 0.0
 
 
+@pytest.mark.parametrize("metric", [Accuracy(), ExactMatch(), TokenF1()])
+def test_a_text_is_itself_however_unicode_writes_its_letters(metric: Metric) -> None:
+    said = "\u200bCafe\u0301 \ufeffZu\u00adrich\u200e"
+    assert score_of(metric, said, ("Café Zurich",)) == 1.0
+    assert score_of(metric, "Cafe", ("Café",)) == 0.0
+
+
 def test_exact_match_does_not_take_several_answers_at_once() -> None:
     assert score_of(ExactMatch(), "Paris and London", ("Paris", "London")) == 0.0
 

@@ -21,6 +21,7 @@ from metaspo.engine.tasks.base import (
     similarity_of,
 )
 from metaspo.engine.tasks.errors import TaskError
+from metaspo.engine.tasks.formats.plain import one_form
 from metaspo.engine.tasks.graders import MetricFunction, checked_grade, failed_on, own_grader, parameters_of
 from metaspo.engine.tasks.imports import import_object
 from metaspo.engine.tasks.own_code import called
@@ -166,14 +167,19 @@ def squad_normalize(text: str) -> str:
 
 def _comparable(text: str) -> str:
     # "The The" and "A+" would be empty, and equal to any other empty one; SQuAD's own rule has this hole.
+    text = one_form(text)
     return squad_normalize(text) or " ".join(text.lower().split())
 
 
 def _right_or_wrong(prediction: str | None, answers: tuple[str, ...]) -> Grade:
     if prediction is None:
         return WRONG
-    right = prediction in answers or prediction.casefold() in [answer.casefold() for answer in answers]
+    right = prediction in answers or _caseless(prediction) in map(_caseless, answers)
     return RIGHT if right else WRONG
+
+
+def _caseless(text: str) -> str:
+    return one_form(text).casefold()
 
 
 def _overlap(given: Counter[str], right: Counter[str]) -> float:

@@ -19,6 +19,7 @@ _ANNOUNCED: Final = late_pattern(
 _DENIAL: Final = late_pattern(r"(?:not|never|neither)\b|≠", re.IGNORECASE)
 _MARKUP: Final = late_pattern(r"\A```\w*\n(.*)\n```\Z|\A(?:#+\s|>\s)?\s*(\*{1,3}|`|__?|)([^*`_\n]+)\2\Z", re.DOTALL)
 _DISPLAYED: Final = late_pattern(r"\$\$(.+?)\$\$|\$([^$\n]+)\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.DOTALL)
+_HEADED: Final = late_pattern(r"(?:^|\n)\W{0,8}(?:final\s)?answer\W{0,8}\n\s*([^\n]+)\Z", re.IGNORECASE)
 _CASING: Final = late_pattern(r"\A(?:\$\$?|\\\(|\\\[)(.*?)(?:\$\$?|\\\)|\\\])\Z", re.DOTALL)
 _BOXED: Final = late_pattern(r"\\(?:boxed|fbox)\s*\{")
 _BRACE: Final = late_pattern(r"(?<!\\)[{}]")
@@ -30,7 +31,7 @@ _LONGEST: Final = 500
 @dataclass(frozen=True, slots=True)
 class Math(Kind):
     r"""An expression: the last one in \boxed{…}, else what "the answer is" announces, else the last one between dollar
-    signs, else the text, if it is one line.
+    signs, else the line below a heading "answer" at the end, else the text, if it is one line.
 
     The canonical form is the expression as written. Needs the extra `math`.
 
@@ -64,7 +65,8 @@ class Math(Kind):
             return _bare(text)
         if shown := list(_DISPLAYED.finditer(text)):
             return _last(text, [(each.start(), each.end(), "".join(filter(None, each.groups()))) for each in shown])
-        return _bare(text) if "\n" not in text else None
+        alone = _HEADED.search(text)
+        return _bare(alone[1] if alone else text) if alone or "\n" not in text else None
 
     def canonical(self, answer: str, /) -> str | None:
         return self.parse(answer)

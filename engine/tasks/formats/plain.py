@@ -39,8 +39,9 @@ _INVISIBLE: Final = (
     *range(0x2060, 0x2070),
     0xFEFF,
 )
+_DROPPED: Final = dict.fromkeys(_INVISIBLE)
 _SPECIAL: Final = {
-    **dict.fromkeys(_INVISIBLE, None),
+    **_DROPPED,
     **dict.fromkeys(map(ord, _DASHES), "-"),
     **dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u00b4"), "'"),
     **dict.fromkeys(map(ord, "\u201c\u201d\u00ab\u00bb"), '"'),
@@ -70,6 +71,12 @@ def within_ascii(pattern: str) -> str:
 def words(text: str) -> frozenset[str]:
     """The words of a list, written in one string."""
     return frozenset(text.split())
+
+
+def one_form(text: str) -> str:
+    """The text with letters and accents composed (NFC) and without invisible characters: no other text looks the same
+    for these."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_DROPPED))
 
 
 def plain(text: str) -> str:
