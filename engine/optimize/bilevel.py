@@ -5,29 +5,25 @@ iterations go on until no further prompt fits within them, or `BARREN` in a row 
 splits of the first prompts are asked for from the start, behind everything else: they fill what the loops leave free.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 
-from metaspo.engine.addresses import inner_address, join, outer_address
+from metaspo.engine.addresses import inner_address, outer_address
 from metaspo.engine.config.calls import count_answers, inner_calls, reserved
-from metaspo.engine.evaluation.evaluation import score
-from metaspo.engine.evaluation.scorecard import Scorecard, require_answers
-from metaspo.engine.evaluation.test_score import TestScore, unreadable
-from metaspo.engine.gather import both, gather
+from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.gather import both
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.early_stop import EarlyStop
+from metaspo.engine.optimize.first_prompts import score_first
 from metaspo.engine.optimize.result import GuardScore, RunResult
-from metaspo.engine.optimize.state import GuardState, RunState, TaskState
+from metaspo.engine.optimize.state import RunState
 from metaspo.engine.optimize.test_splits import gains, score_after, score_before
 from metaspo.engine.optimize.train_calls import TrainCalls, cells_of
-from metaspo.engine.prompts import PromptPair
-from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import score_of
 from metaspo.engine.selection.optimism import luck_of_users
-from metaspo.engine.selection.shared_gain import by_task
 
 BARREN = 5
 
@@ -95,7 +91,7 @@ def _user_luck(first: RunState, final: RunState) -> float | None:
 
 
 async def _optimize(context: RunContext, searched: Callable[[], None]) -> _Optimized:
-    first = await _initial(context)
+    first = await score_first(context)
     state, calls = first, TrainCalls(context.config.train_calls)
     calls.admit(cells_of([card for task in first.tasks for card in (*task.kept, *task.plain)]))
     calls.admit(cells_of([guard.card for guard in first.guards]))
@@ -142,93 +138,6 @@ def _tell_unused(context: RunContext, calls: TrainCalls, *, barren: int) -> None
             f"{BARREN} iterations in a row brought no new prompt that could be used: the run ends with {calls.left:,} "
             f"of its {context.config.train_calls:,} train calls left"
         )
-
-
-async def _initial(context: RunContext) -> RunState:
-    """Every source task's first user prompt under the first system prompt, and every guard's."""
-    context.observer.stage("first prompts")
-    every = await _first_cards(context)
-    cards, guarding = every[: len(context.sources)], every[len(context.sources) :]
-    plain = await gather(_plain(context, card, position) for position, card in enumerate(cards))
-    tasks = (
-        TaskState(task=task, kept=(card,), plain=beside)
-        for task, card, beside in zip(context.sources, cards, plain, strict=True)
-    )
-    guards = (
-        GuardState(task=task, first=score_of(card), card=card)
-        for task, card in zip(context.guards, guarding, strict=True)
-    )
-    state = RunState(system=context.config.system_prompt, tasks=tuple(tasks), guards=tuple(guards))
-    state = replace(
-        state, first=by_task([card for task in state.tasks for card in task.under(context.config.outer.under)])
-    )
-    for guard in state.guards:
-        if not guard.floor:
-            context.observer.warn(
-                f"guard {guard.task.name} guards nothing: the first prompts have {guard.first:.1%} there, and its "
-                f"tolerance is {guard.task.tolerance:.1%}, so no system prompt can fall below its floor: mend its "
-                "first prompts or its answers, or lower the tolerance"
-            )
-    _tell_unreadable(context, cards)
-    context.observer.new_best(score=state.best_score, address="init")
-    return state
-
-
-def _tell_unreadable(context: RunContext, cards: Sequence[Scorecard]) -> None:
-    """Say so before a search is paid for where hardly an answer can be read."""
-    if not any(card.malformed for card in cards):
-        return  # as nearly always, and then no interval of a score has to be worked out
-    tasks = zip(cards, context.sources, strict=True)
-    rows = [TestScore.of(card, role=task.role, metric=task.metric.name, stage="before") for card, task in tasks]
-    if says := unreadable(rows):
-        context.observer.warn(f"under the first prompts {says}; the run goes on, and mends what a prompt can")
-
-
-async def _first_cards(context: RunContext) -> list[Scorecard]:
-    """Of the source tasks, then of the guards."""
-    cards = await gather(
-        score(
-            context,
-            PromptPair(context.config.system_prompt, task.user_prompt),
-            task,
-            examples=task.train,
-            address=join("guard" if task.role == "guard" else "init", f"task={task.name}"),
-            priority=priorities.initial(position),
-        )
-        for position, task in enumerate((*context.sources, *context.guards))
-    )
-    require_answers(cards)
-    return cards
-
-
-async def _plain(context: RunContext, first: Scorecard, position: int) -> tuple[Scorecard, ...]:
-    """The user prompts beside the kept ones that system prompts are compared under: the first one, or induced ones.
-
-    Where none can be induced, or the server refuses an example under each, the first one stands for them.
-    """
-    table, task = context.config.outer, context.sources[position]
-    if table.under == "kept":
-        return ()
-    if table.under != "induced":
-        return (first,)
-    from metaspo.engine.optimize.induced import induce  # with the strategy that it is from
-
-    prompts = await induce(context, task, above="induced", position=position, count=table.induced)
-    cards = await gather(
-        score(
-            context,
-            PromptPair(context.config.system_prompt, prompt),
-            task,
-            examples=task.train,
-            address=join("induced", f"task={task.name}", f"prompt={number}", "score"),
-            priority=priorities.initial(position),
-        )
-        for number, prompt in enumerate(prompts, start=1)
-    )
-    usable = tuple(card for card in cards if not card.invalid)
-    missing = table.induced - len(prompts)
-    context.observer.calls_done(base_calls=missing * len(task.train), optimizer_calls=missing * task.user_texts)
-    return usable or (first,)
 
 
 async def _inner_loops(
