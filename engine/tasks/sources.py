@@ -3,6 +3,7 @@
 import codecs
 import importlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -84,7 +85,7 @@ def _no_constant(name: str) -> None:
 def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"the key {quoted(twice)} stands there twice")
     return value
 
