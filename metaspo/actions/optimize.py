@@ -53,7 +53,8 @@ def run_demo(model: str, *, seed: int, small: bool, json: bool, quiet: bool) -> 
         prepared = prepare(config, data_folder=DEMO_FOLDER)
         err.print(
             f"A real run on this machine: {model} answers the examples. No language model that fits here can write\n"
-            "prompts: the embedded proposer does. The first time, the model's file is fetched (up to 490 MB).",
+            "prompts: the embedded proposer does. The first time, the model's file is fetched (up to 490 MB).\n"
+            "At first no answer is in the form asked for, as a warning will say: here that is for the search to mend.",
         )
         _optimize([prepared], json=json, quiet=quiet)
 
