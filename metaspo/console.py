@@ -21,6 +21,7 @@ from metaspo.cache import StoreError, StoreNotInstalled
 from metaspo.engine import ConfigError, PromptError, RunDirectoryError
 from metaspo.engine.strategies import StrategyError, UnknownStrategy
 from metaspo.engine.tasks import MetricError, TaskError
+from metaspo.plain_signs import ERRORS
 from metaspo.scheduling import BudgetExhausted, RunStopped
 
 
@@ -175,10 +176,10 @@ def hold_closed_streams() -> None:
 
 
 def take_any_text() -> None:
-    """A character that a stream's encoding (latin-1, ASCII) does not have becomes "?", and no fault."""
+    """A character that a stream's encoding (latin-1, ASCII) does not have becomes "?" (an arrow "->"), and no fault."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=ERRORS)
 
 
 def end_of(status: object) -> object:

@@ -20,6 +20,7 @@ from world import World
 from metaspo.engine import environment, prepare
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
+from metaspo.plain_signs import ERRORS
 
 WORLD = World(3, malformed=0.1)
 DEAD = "http://127.0.0.1:9/v1"
@@ -147,6 +148,20 @@ def test_every_encoding_of_standard_output_will_do(
     assert b"?" in plain.stdout
     monkeypatch.chdir(tmp_path)
     assert json.loads(data.stdout.decode(encoding)) == here("plan", "run.toml", "--json").data
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("ascii", "46.7% -> 43.3%, 2 <= 3 ? ..."),
+        ("latin-1", "46.7% -> 43.3%, 2 <= 3 ? ..."),
+        ("cp1252", "46.7% -> 43.3%, 2 <= 3 ? …"),
+        ("utf-8", "46.7% → 43.3%, 2 ≤ 3 Я …"),
+    ],
+)
+def test_our_own_signs_are_written_otherwise_where_an_encoding_has_none(encoding: str, written: str) -> None:
+    """A question mark between two scores would say that nobody knows."""
+    assert "46.7% → 43.3%, 2 ≤ 3 Я …".encode(encoding, errors=ERRORS).decode(encoding) == written
 
 
 def test_columns_is_heard_through_a_pipe(tmp_path: Path) -> None:

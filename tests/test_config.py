@@ -233,6 +233,10 @@ def test_a_number_where_it_cannot_be_is_shown(tmp_path: Path) -> None:
     assert "(it is -1)" in refusal(tmp_path, "iterations = -1\n" + GOOD)
 
 
+def test_a_text_that_is_refused_is_shown_once(tmp_path: Path) -> None:
+    assert refusal(tmp_path, GOOD.replace('name = "a"', 'name = "für Ärzte"')).count("'für Ärzte'") == 1
+
+
 def test_broken_toml_is_told_with_its_line(tmp_path: Path) -> None:
     assert "line 2" in refusal(tmp_path, "seed = 1\nseed seed\n")
 

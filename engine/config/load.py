@@ -177,7 +177,8 @@ def _explain(key: str, alike: Sequence[ErrorDetails], table: type[BaseModel]) ->
     if isinstance(given, str | int | float | bool) and NEVER_SHOWN.isdisjoint(fault["loc"]):
         written = as_toml(given) if isinstance(given, bool) else repr(given)
         shown = written if len(written) <= 60 else written[:57] + "…"
-        message = f"{message} (it is {shown})"
+        said = isinstance(given, str) and written in message
+        message = message if said else f"{message} (it is {shown})"
     return f"{key}: {message}" if key else message
 
 
