@@ -95,20 +95,16 @@ def prepare_grid(config: GridConfig, *, folder: Path, command: str = "") -> Grid
     base = load_config(path, overrides={"domain": config.domains[0], "tasks": []} if config.domains else None)
     if config.adapt is not None:
         check_adapting(base, source=str(path))
-    names = _run_names(methods)
-    reader = read_once()
+    factory = _CellFactory(
+        config=config,
+        path=path,
+        iterations=base.iterations,
+        names=_run_names(methods),
+        reader=read_once(),
+        command=command,
+    )
     cells = tuple(
-        _cell(
-            config,
-            path,
-            variant,
-            iterations=base.iterations,
-            domain=domain,
-            seed=seed,
-            name=names[variant.name],
-            reader=reader,
-            command=command,
-        )
+        factory.cell(variant, domain=domain, seed=seed)
         for domain in config.domains or (OWN_TASKS,)
         for variant in methods
         for seed in config.seeds
@@ -156,48 +152,63 @@ def _run_names(methods: Sequence[Method]) -> Mapping[str, str]:
     return names
 
 
-def _cell(
-    config: GridConfig,
-    path: Path,
-    variant: Method,
-    *,
-    iterations: int,
-    domain: str,
-    seed: int,
-    name: str,
-    reader: Reader,
-    command: str,
-) -> Cell:
-    parts: Sequence[str] = [config.name, name, *([domain] if domain else []), f"seed{seed}"]
-    changes: dict[str, Any] = {"name": ".".join(parts), "seed": seed}
-    if variant.everywhere and len(config.domains) < 2:
-        raise ConfigError(f"method '{variant.name}': wants several domains to learn one prompt for; add to `domains`")
-    if domain:
-        changes |= {"domain": list(config.domains) if variant.everywhere else domain, "tasks": []}
-    if config.equal_calls is not None and not variant.fixed:
-        changes["train_calls"] = config.equal_calls * (len(config.domains) if variant.everywhere else 1)
-    try:
-        overrides = {**variant.overrides(iterations), "test.baseline": False, **changes}
-        prepared = replace(prepare(path, overrides=overrides, reader=reader), part_of=command)
-    except ConfigError as error:
-        raise ConfigError(f"method '{variant.name}': {error}" if variant.changes else str(error)) from None
-    check_writes(variant, prepared)
-    if variant.everywhere:
-        prepared = replace(prepared, tasks=_tested_in(domain, prepared.tasks))
-    _check_targets(config, prepared)
-    _check_judges(prepared)
-    targets = [task for task in prepared.tasks if task.role == "target"]
-    on_targets = not variant.fixed and not prepared.config.outer.candidates and bool(targets)
-    if on_targets:
-        check_seen(variant, targets, source=prepared.source)
-        prepared = _on_targets(prepared, targets)
-    else:
-        prepared = replace(prepared, tasks=variant.tasks(prepared.tasks, seed=seed))
-    if not variant.fixed:
-        equal = config.equal_calls is not None
-        with told_as("train_calls", f"equal_calls = {config.equal_calls}") if equal else nullcontext():
-            check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
-    return Cell(method=variant, domain=domain, seed=seed, prepared=prepared, on_targets=on_targets)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CellFactory:
+    """Makes the cells of a grid.
+
+    Attributes:
+        path: of the run's config.
+        iterations: of that config.
+        names: what each method is called in the names of its runs.
+        command: what runs the grid.
+    """
+
+    config: GridConfig
+    path: Path
+    iterations: int
+    names: Mapping[str, str]
+    reader: Reader
+    command: str
+
+    def cell(self, variant: Method, *, domain: str, seed: int) -> Cell:
+        """One cell, its config validated and its data loaded. Raises `ConfigError`, `TaskError`."""
+        prepared = self._prepared(variant, domain=domain, seed=seed)
+        check_writes(variant, prepared)
+        if variant.everywhere:
+            prepared = replace(prepared, tasks=_tested_in(domain, prepared.tasks))
+        _check_targets(self.config, prepared)
+        _check_judges(prepared)
+        targets = [task for task in prepared.tasks if task.role == "target"]
+        on_targets = not variant.fixed and not prepared.config.outer.candidates and bool(targets)
+        if on_targets:
+            check_seen(variant, targets, source=prepared.source)
+            prepared = _on_targets(prepared, targets)
+        else:
+            prepared = replace(prepared, tasks=variant.tasks(prepared.tasks, seed=seed))
+        if not variant.fixed:
+            equal = self.config.equal_calls
+            with told_as("train_calls", f"equal_calls = {equal}") if equal is not None else nullcontext():
+                check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
+        return Cell(method=variant, domain=domain, seed=seed, prepared=prepared, on_targets=on_targets)
+
+    def _prepared(self, variant: Method, *, domain: str, seed: int) -> Prepared:
+        """The run's config as the method and the grid change it."""
+        domains, equal_calls = self.config.domains, self.config.equal_calls
+        parts = [self.config.name, self.names[variant.name], *([domain] if domain else []), f"seed{seed}"]
+        changes: dict[str, Any] = {"test.baseline": False, "name": ".".join(parts), "seed": seed}
+        if variant.everywhere and len(domains) < 2:
+            raise ConfigError(
+                f"method '{variant.name}': wants several domains to learn one prompt for; add to `domains`"
+            )
+        if domain:
+            changes |= {"domain": list(domains) if variant.everywhere else domain, "tasks": []}
+        if equal_calls is not None and not variant.fixed:
+            changes["train_calls"] = equal_calls * (len(domains) if variant.everywhere else 1)
+        try:
+            overrides = {**variant.overrides(self.iterations), **changes}
+            return replace(prepare(self.path, overrides=overrides, reader=self.reader), part_of=self.command)
+        except ConfigError as error:
+            raise ConfigError(f"method '{variant.name}': {error}" if variant.changes else str(error)) from None
 
 
 def _tested_in(domain: str, tasks: Sequence[Task]) -> tuple[Task, ...]:
