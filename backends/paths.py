@@ -94,3 +94,12 @@ def why_no_file(path: Path) -> str:
     if stat.S_ISDIR(mode):
         return "is a folder; name the file in it"
     return "" if stat.S_ISREG(mode) else "is a pipe or a device, and is read more than once: keep its content in a file"
+
+
+def why_not_made(error: OSError) -> str:
+    """What kept somebody from making a folder: what stands in its place, or what the system says."""
+    if isinstance(error, FileExistsError) and os.path.islink(error.filename):
+        return f"{error.filename} is a link that leads to {os.readlink(error.filename)}, where nothing is"
+    if isinstance(error, FileExistsError):
+        return f"{error.filename} is a file"
+    return error.strerror or str(error)

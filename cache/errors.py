@@ -1,6 +1,7 @@
 """What an error of the database means to a user: one sentence saying what, where, and what to do."""
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ _WHERE_TO_LOOK = {
     sqlite3.SQLITE_LOCKED: "was held by another process for too long: wait for it or end it, then try again",
 }
 
-
+_LONGEST = 480  # bytes of a folder's path: SQLite's own limit is 512, file names included
 _BEYOND_READING = "is damaged where all of it begins: restore it from a snapshot, or name another folder"
 
 
@@ -35,6 +36,8 @@ def explain(folder: Path, error: BaseException, *, salvage: bool = False) -> Sto
     looked for already, as `metaspo cache export` does."""
     cause = _first_cause(error)
     advice = _WHERE_TO_LOOK.get(_code(cause), "could not be used: see the reason given")
+    if _code(cause) == sqlite3.SQLITE_CANTOPEN and (long := len(os.fsencode(folder.absolute()))) > _LONGEST:
+        advice = f"could not be opened: its whole path has {long:,} bytes, more than SQLite takes"
     if salvage and _code(cause) == sqlite3.SQLITE_CORRUPT:
         advice = _BEYOND_READING
     return StoreError(f"The cache in {folder} {advice} ({cause}).")

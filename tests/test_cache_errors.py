@@ -242,6 +242,13 @@ def looks_sound(folder: Path) -> bool:
         return False
 
 
+async def test_a_path_that_is_too_long_is_told_as_such(folder: Path) -> None:
+    deep = folder.joinpath(*["d" * 100] * 5)
+    with pytest.raises(StoreError, match=r"its whole path has \d{3} bytes, more than SQLite takes"):
+        async with DiskStore(deep):
+            pass
+
+
 @pytest.mark.parametrize("size", [0, 100, 4096, 20_000, 300_000])
 async def test_truncated_database(folder: Path, size: int) -> None:
     """A database that was cut short is never taken for a smaller or an empty cache."""

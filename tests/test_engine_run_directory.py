@@ -222,6 +222,13 @@ def test_where_no_file_can_be_locked_is_told_with_the_folder(tmp_path: Path, mon
         pass
 
 
+def test_a_link_to_nowhere_in_a_folders_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("gone")
+    told = "link is a link that leads to gone, where nothing is; set `runs`"
+    with pytest.raises(RunDirectoryError, match=told), RunDirectory(tmp_path / "link" / "run-1").held():
+        pass
+
+
 def test_what_a_killed_writer_left_is_gone_when_the_directory_is_held_next_and_nothing_else_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

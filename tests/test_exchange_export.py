@@ -279,7 +279,10 @@ def test_a_folder_that_cannot_be_made_is_named_with_what_to_do(finished: Path) -
     taken = finished / "taken"
     taken.write_text("mine", encoding="utf-8")
     ended = here("export", "--to", "langfuse", "--out", "taken")
-    assert (ended.code, ended.errors) == (2, ["taken: cannot write there: File exists; name another folder with --out"])
+    assert (ended.code, ended.errors) == (
+        2,
+        ["taken: cannot write there: taken is a file; name another folder with --out"],
+    )
     assert taken.read_text(encoding="utf-8") == "mine"
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import orjson
 
+from metaspo.backends.paths import why_not_made
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange import targets
 from metaspo.engine.exchange.exported import ABOUT, ExportedRun, exported_run
@@ -75,7 +76,9 @@ async def export_run(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot write there: {error.strerror}; name another folder with --out") from error
+        raise ConfigError(
+            f"{folder}: cannot write there: {why_not_made(error)}; name another folder with --out"
+        ) from error
     for name, text in files.items():
         write_text(folder / name, text)
     return [folder / name for name in files]

@@ -30,7 +30,7 @@ from pydantic_core import to_jsonable_python
 
 from metaspo.backends.file_lock import try_lock
 from metaspo.backends.http.loose_json import mended
-from metaspo.backends.paths import remove_drafts, write_whole
+from metaspo.backends.paths import remove_drafts, why_not_made, write_whole
 from metaspo.engine.config.presets import planned_for
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.toml import as_toml
@@ -200,7 +200,7 @@ def table(value: object) -> dict[str, Any]:
 
 
 def _unusable(path: Path, what: str, error: OSError, *, instead: str) -> RunDirectoryError:
-    return RunDirectoryError(f"{path}: cannot {what} there: {error.strerror}; {instead}")
+    return RunDirectoryError(f"{path}: cannot {what} there: {why_not_made(error)}; {instead}")
 
 
 def _locked(lock: TextIO) -> bool:
