@@ -68,7 +68,7 @@ class LaneState:
         self.unanswered = Unanswered(
             self, around, calls=calls, waiting=waiting, throttle=throttle, books=self.books, recovery=recovery
         )
-        self.looks = Looks(self.unanswered, endpoints=endpoints, throttle=throttle, calls=calls)
+        self.looks = Looks(self.unanswered, recovery, endpoints=endpoints, throttle=throttle, calls=calls)
         self._beside = Beside(recovery, endpoints=endpoints, limits=throttle.limits, calls=calls, books=self.books)
         self._idle = Stopwatch()  # runs while there are free slots and nothing in the queue
         self._idle.run(True, now)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from metaspo.backends import BackendError, FatalError, RequestRejected, Unreachable
 from metaspo.scheduling.lanes.calls_out import CallsOut
 from metaspo.scheduling.lanes.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
+from metaspo.scheduling.lanes.recovery import Recovery
 from metaspo.scheduling.lanes.unanswered import Unanswered
 from metaspo.scheduling.limits.throttle import Throttle
 
@@ -15,11 +16,14 @@ from metaspo.scheduling.limits.throttle import Throttle
 class Looks:
     """Of one lane."""
 
-    def __init__(self, unanswered: Unanswered, *, endpoints: Endpoints, throttle: Throttle, calls: CallsOut) -> None:
+    def __init__(
+        self, unanswered: Unanswered, recovery: Recovery, *, endpoints: Endpoints, throttle: Throttle, calls: CallsOut
+    ) -> None:
         self._endpoints = endpoints
         self._throttle = throttle
         self._calls = calls
         self._unanswered = unanswered
+        self._recovery = recovery
 
     def __repr__(self) -> str:
         return f"<Looks {self._endpoints}>"
@@ -28,9 +32,13 @@ class Looks:
         """A look at an endpoint did (`was`: its health when it began). What has changed meanwhile stays."""
         if endpoint.health is not was:
             return
-        load = self._unanswered.recovery.looked(endpoint, was, gauges, now)
-        if load is not None:
-            running, waiting, preempted = load
+        told = gauges or endpoint.load  # gauges that it told before hold no longer
+        if was is Health.COLD or (was is Health.UP and (told or not endpoint.answered)):  # some have none at first
+            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
+        if was is not Health.UP:
+            endpoint.health = Health.UP if was is Health.COLD else Health.TRIAL
+        elif told:
+            running, waiting, preempted = self._endpoints.hear_load(endpoint, gauges)
             self._throttle.heard_load(now, running=running, waiting=waiting, preempted=preempted)
 
     def failed(self, endpoint: Endpoint, was: Health, error: BaseException, now: float) -> None:
@@ -49,7 +57,7 @@ class Looks:
         elif isinstance(error, BackendError):
             if isinstance(error, Unreachable) and error.refused and self._calls.cost_time:
                 self._calls.lose(endpoint)  # where tokens cost money, an answer may come over its open connection
-            self._unanswered.recovery.rest(endpoint, error, now)
+            self._recovery.rest(endpoint, error, now)
         elif was is not Health.UP:
             self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
             self._unanswered.fail_waiting(error, now)

@@ -4,7 +4,6 @@ Synchronous, told the time. Decides by the table in `retry`; the lane's `Unanswe
 """
 
 import random
-from collections.abc import Mapping
 from math import inf
 
 from metaspo.backends import BackendError, FatalError, HalfAnswer, TransientError, UnknownModel, Unreachable, WrongForm
@@ -14,7 +13,7 @@ from metaspo.scheduling import events, retry
 from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.lanes.calls_out import CallsOut
 from metaspo.scheduling.lanes.doubt import Doubt, given_up
-from metaspo.scheduling.lanes.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
+from metaspo.scheduling.lanes.endpoints import Endpoint, Endpoints, Health
 from metaspo.scheduling.lanes.flight import Call, Flight, Home, Refusal
 from metaspo.scheduling.lanes.patience import Patience, describe
 from metaspo.scheduling.lanes.surroundings import Surroundings
@@ -242,16 +241,3 @@ class Recovery:
             attempts = self.patience.attempts if isinstance(error, HalfAnswer) else 0
             self._emit(events.Waiting(lane=self._lane, at=now, patience=self.patience.seconds, attempts=attempts))
         self.patience.met(error)
-
-    def looked(
-        self, endpoint: Endpoint, was: Health, gauges: Mapping[str, float], now: float
-    ) -> tuple[float, float, float] | None:
-        """A look at an endpoint went well. Returns what all that are up have running and waiting, and its new
-        preemptions; None if it has no gauges."""
-        told = gauges or endpoint.load  # those that it told before hold no longer
-        if was is Health.COLD or (was is Health.UP and (told or not endpoint.answered)):  # some have none at first
-            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
-        if was is Health.UP:
-            return self._endpoints.hear_load(endpoint, gauges) if told else None
-        endpoint.health = Health.UP if was is Health.COLD else Health.TRIAL
-        return None
