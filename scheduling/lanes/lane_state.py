@@ -187,9 +187,8 @@ class LaneState:
         """The call of the first in the queue, on its way from here on; None if it may not go now.
 
         What may hold it back, in this order: there is no slot; a more urgent call is out, and enough are to keep the
-        servers busy; its purse's share of a common cap is on its way, another process asks it, or nobody can pay (then
-        it leaves the queue, and the next one is the first); the rate limit; no endpoint takes it. A proof is asked
-        for whoever asks the same: its answer is known.
+        servers busy; it is not cleared (then it leaves the queue, and the next one is the first); the rate limit; no
+        endpoint takes it.
         """
         waiting, calls, wait, flight = self._waiting, self._calls, 0.0, None
         slots, limits = self._throttle.concurrency, self._throttle.limits
@@ -198,16 +197,7 @@ class LaneState:
         while (room := calls.has_slot(slots)) and (flight := waiting.first()) is not None:
             if calls.in_flight >= self._throttle.control.enough and calls.has_more_urgent(flight.priority):
                 break
-            if flight.funds is None and flight.payer.purse.filling:
-                waiting.let_others_go(flight)  # not into its purse's line, where each is given what it may wait with
-                continue
-            if not self.doubt.is_proof(flight) and (state := self._around.claim(flight)) is not None:
-                waiting.move(flight, state)
-                calls.claiming += state is State.CLAIMING
-                self.books.release(flight, now)  # a proof sets funds aside unclaimed, and may be one no longer
-                continue
-            funds = flight.funds or self._set_aside(flight, now)
-            if funds is None:
+            if (funds := self._cleared(flight, now)) is None:
                 continue
             tokens = self.books.expected_tokens(flight)
             declared = flight.size.declared() if limits.reads_declared else ()
@@ -231,6 +221,39 @@ class LaneState:
         self._idle.run(idle, now)
         calls.filled(now)
         return self._beside.next_start(now) if calls.late and idle else None
+
+    def _cleared(self, flight: Flight, now: float) -> Funds | None:
+        """The most that the call of the first in the queue can cost, set aside, and the right to ask it; None where it
+        leaves the queue.
+
+        Cases: its purse's share of a common cap is on its way, and it lets others go; another process asks the same (a
+        proof is asked in any case: its answer is known); what is set aside cannot be written down, and it fails; its
+        account cannot pay, and no more is on its way: it goes into that one's line until a call of the account gives
+        something back, or, if none is out, the account is exhausted, or the flight too much for it.
+        """
+        waiting = self._waiting
+        if flight.funds is None and flight.payer.purse.filling:
+            waiting.let_others_go(flight)  # not into its purse's line, where each is given what it may wait with
+            return None
+        if not self.doubt.is_proof(flight) and (state := self._around.claim(flight)) is not None:
+            waiting.move(flight, state)
+            self._calls.claiming += state is State.CLAIMING
+            self.books.release(flight, now)  # a proof sets funds aside unclaimed, and may be one no longer
+            return None
+        if flight.funds is not None:
+            return flight.funds
+        account = flight.payer
+        try:
+            funds = flight.funds = self.books.set_aside(account, flight, now)
+        except StoreError as error:
+            self.unanswered.fail(flight, error, now)
+            return None
+        if funds is not None or account.exhausted is not None or account.purse.filling:
+            return funds
+        if flight.state is not State.OVER and flight.payer is account:
+            waiting.move(flight, State.PARKED)
+            waiting.stand_in(account.parked, flight, priority=flight.priority)
+        return None
 
     def landed(self, call: Call, reply: Reply, now: float) -> Account | None:
         """A call was answered. Returns the account that paid; the answer is to be stored, and then the flight ends.
@@ -291,23 +314,6 @@ class LaneState:
         """Dollars that a call of this usage costs; None where no price is known."""
         prices = self.settings.prices
         return prices.dollars(usage) if prices is not None else None
-
-    def _set_aside(self, flight: Flight, now: float) -> Funds | None:
-        """The most the call can cost. Where its account cannot, and no more is on its way, the flight goes into that
-        one's line until a call of the account gives something back, or, if none is out, the account is exhausted, or
-        the flight too much for it. It fails where what is set aside cannot be written down."""
-        account = flight.payer
-        try:
-            funds = flight.funds = self.books.set_aside(account, flight, now)
-        except StoreError as error:
-            self.unanswered.fail(flight, error, now)
-            return None
-        if funds is not None or account.exhausted is not None or account.purse.filling:
-            return funds
-        if flight.state is not State.OVER and flight.payer is account:
-            self._waiting.move(flight, State.PARKED)
-            self._waiting.stand_in(account.parked, flight, priority=flight.priority)
-        return None
 
     def _has_work(self) -> bool:
         waits = self._waiting or (self._calls and self.verdicts.any is None)
