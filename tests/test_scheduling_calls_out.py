@@ -118,10 +118,10 @@ def test_a_call_that_hangs_and_is_broken_off_is_one_of_those_that_are_asked_agai
     calls = CallsOut("lane", LaneSettings())
     first, second = (start(calls, number, 0.0) for number in range(2))
     first.cancel = lambda: True
-    assert calls.may_ask_beside(second)
+    assert calls.may_hedge(second)
     calls.break_off(first, 9.0)
     assert str(first.abort_reason) == "lane gave no answer for 9 seconds."
-    assert (list(calls), calls.may_ask_beside(second)) == ([second], False)
+    assert (list(calls), calls.may_hedge(second)) == ([second], False)
 
 
 def test_of_three_calls_of_a_request_the_first_is_broken_off_for_a_fourth() -> None:
@@ -131,7 +131,7 @@ def test_of_three_calls_of_a_request_the_first_is_broken_off_for_a_fourth() -> N
     first.cancel = lambda: True
     for at in (5.0, 7.0, 11.0):
         assert first.abort_reason is None
-        calls.start_beside(first, endpoint, first.funds, RateLimits().reserve(1, at), at)
+        calls.start_hedge(first, endpoint, first.funds, RateLimits().reserve(1, at), at)
     assert str(first.abort_reason) == "lane gave no answer for 9 seconds."
     assert [call.sent for call in first.flight.out] == [5.0, 7.0, 11.0]
 

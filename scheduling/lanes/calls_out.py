@@ -115,11 +115,11 @@ class CallsOut:
             self.overdue_at = now + LOOK_AGAIN
         return call
 
-    def may_ask_beside(self, late: Call) -> bool:
+    def may_hedge(self, late: Call) -> bool:
         """Whether a call that hung still does, and others that were asked again since leave it a share."""
         return late in late.flight.out and bool(late.flight.waiters) and self._lateness.has_share()
 
-    def start_beside(self, late: Call, endpoint: Endpoint, funds: Funds, reservation: Reservation, now: float) -> Call:
+    def start_hedge(self, late: Call, endpoint: Endpoint, funds: Funds, reservation: Reservation, now: float) -> Call:
         """One more goes, for the request of a call that hangs; where too many of it are out, in place of the first."""
         self._lateness.note_asked_again()
         if len(late.flight.out) >= MAX_OUT:
@@ -225,7 +225,7 @@ class CallsOut:
         match remedy(billing, last=last, queued=queued, room=room, wanted=wanted):
             case "break off" if self.cost_time or _affords_more(call):
                 self.break_off(call, now)
-            case "ask beside":
+            case "hedge":
                 self.late.append(call)
 
 

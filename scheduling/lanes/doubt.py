@@ -1,7 +1,7 @@
 """Whether a request without attempts left is to blame for that, or its server.
 
 Where nothing else is answered meanwhile, one request of the same model that was answered before, the witness, is asked
-once more, and that decides about all who are in doubt. Synchronous, told the time.
+once more (as a canary), and that decides about all who are in doubt. Synchronous, told the time.
 """
 
 from collections.abc import Callable, Sequence

@@ -15,11 +15,11 @@ from metaspo.backends.counted import counted
 from metaspo.cache import StoreError
 from metaspo.scheduling.budget.account import Account, Funds
 from metaspo.scheduling.budget.budget import Cost
-from metaspo.scheduling.lanes.beside import Beside
 from metaspo.scheduling.lanes.books import Books
 from metaspo.scheduling.lanes.calls_out import CallsOut
 from metaspo.scheduling.lanes.endpoints import LOAD_PERIOD, Endpoint, Endpoints
 from metaspo.scheduling.lanes.flight import Call, Flight, State, Waiter
+from metaspo.scheduling.lanes.hedging import Hedging
 from metaspo.scheduling.lanes.looks import Looks
 from metaspo.scheduling.lanes.patience import duration
 from metaspo.scheduling.lanes.recovery import UNWANTED, Recovery
@@ -69,7 +69,7 @@ class LaneState:
             self, around, calls=calls, waiting=waiting, throttle=throttle, books=self.books, recovery=recovery
         )
         self.looks = Looks(self.unanswered, recovery, endpoints=endpoints, throttle=throttle, calls=calls)
-        self._beside = Beside(recovery, endpoints=endpoints, limits=throttle.limits, calls=calls, books=self.books)
+        self._hedging = Hedging(recovery, endpoints=endpoints, limits=throttle.limits, calls=calls, books=self.books)
         self._idle = Stopwatch()  # runs while there are free slots and nothing in the queue
         self._idle.run(True, now)
         self._held_until = inf  # by the rate limit
@@ -220,7 +220,7 @@ class LaneState:
         idle = room and flight is None and not waiting.queued
         self._idle.run(idle, now)
         calls.filled(now)
-        return self._beside.next_start(now) if calls.late and idle else None
+        return self._hedging.next_start(now) if calls.late and idle else None
 
     def _cleared(self, flight: Flight, now: float) -> Funds | None:
         """The most that the call of the first in the queue can cost, set aside, and the right to ask it; None where it

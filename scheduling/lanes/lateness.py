@@ -1,4 +1,4 @@
-"""Whether a call that is out is only slow, or hangs: by how long calls of its size take that are answered.
+"""Stragglers: whether a call that is out is only slow, or hangs, by how long calls of its size take that are answered.
 
 Without it one call that hangs holds a whole round for as long as the lane's time limit. What takes far longer than all
 of the last answers took, while later calls are answered, is broken off and asked again. A server that has become slow
@@ -34,7 +34,7 @@ SOONEST = 1.0
 SHARE = 0.1
 """Of the answers: so many calls may be asked again, and one more."""
 
-Remedy = Literal["wait", "break off", "ask beside"]
+Remedy = Literal["wait", "break off", "hedge"]
 
 
 def remedy(billing: Billing, *, last: bool, queued: bool, room: bool, wanted: bool) -> Remedy:
@@ -45,7 +45,7 @@ def remedy(billing: Billing, *, last: bool, queued: bool, room: bool, wanted: bo
         return "wait"
     if not wanted or not room or (billing == "time" and not last):
         return "break off"
-    return "ask beside"
+    return "hedge"
 
 
 class Lateness:

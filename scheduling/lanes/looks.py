@@ -1,4 +1,4 @@
-"""What looks at the endpoints of one lane tell: whether a start or a probe went well, and how busy they say they are.
+"""Health checks of the endpoints of one lane (looks): whether a start or a probe went well, how busy each is.
 
 Synchronous, told the time. When the next look is due is known by `Endpoints`; whoever drives the lane looks.
 """

@@ -1,6 +1,7 @@
 """What stops a lane, or one model on it, until a person does something: a key, credit, a model that is not there.
 
-What a call meets may be about its model only: another one hears a verdict of its own. Synchronous, told the time.
+A circuit breaker: what a call meets opens it, for its model only where it may be about that alone; for good, or, where
+many programs ask, until it is tried again. Synchronous, told the time.
 """
 
 from math import inf

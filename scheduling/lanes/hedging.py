@@ -1,6 +1,7 @@
-"""A request whose call hangs is asked once more beside that call; the first answer counts, and both are paid for.
+"""Hedged requests: one whose call hangs is asked once more beside that call; the first answer counts, and both are paid
+for (Dean and Barroso, The Tail at Scale, 2013).
 
-Synchronous, told the time. Nobody waits for such a call: it goes only where there is room at once, in the limits, on an
+Synchronous, told the time. Nobody waits for a hedge: it goes only where there is room at once, in the limits, on an
 endpoint and in the budget, and what its account has to pay for otherwise comes before.
 """
 
@@ -12,8 +13,8 @@ from metaspo.scheduling.lanes.recovery import Recovery
 from metaspo.scheduling.limits.limits import RateLimits
 
 
-class Beside:
-    """Of one lane."""
+class Hedging:
+    """The hedges of one lane."""
 
     __slots__ = ("_books", "_calls", "_endpoints", "_limits", "_recovery")
 
@@ -27,7 +28,7 @@ class Beside:
         self._recovery = recovery
 
     def next_start(self, now: float) -> Call | None:
-        """The next call beside one that hangs, on its way from here on; None if there is none that may go now. There is
+        """The next hedge, on its way from here on; None if there is none that may go now. There is
         a slot for one."""
         while self._calls.late:
             if (call := self._start(self._calls.late.popleft(), now)) is not None:
@@ -38,7 +39,7 @@ class Beside:
         """Cases: it has ended meanwhile, or nothing is sent any more; there is no room; its account cannot pay for two
         at once, so that it is asked again in its stead where it gives back what that costs."""
         flight, limits = late.flight, self._limits
-        if not self._calls.may_ask_beside(late) or self._recovery.verdicts.of(flight.request.model) is not None:
+        if not self._calls.may_hedge(late) or self._recovery.verdicts.of(flight.request.model) is not None:
             return None
         tokens, declared = self._books.expected_tokens(flight), flight.size.declared()
         endpoint = self._endpoints.pick(flight.request, avoid=flight.avoids())
@@ -52,4 +53,4 @@ class Beside:
         hung = self._calls.hung(late, now)
         self._recovery.hangs(late, hung, now)
         self._recovery.again(flight, hung, 0.0, now)
-        return self._calls.start_beside(late, endpoint, funds, limits.reserve(tokens, now, declared), now)
+        return self._calls.start_hedge(late, endpoint, funds, limits.reserve(tokens, now, declared), now)

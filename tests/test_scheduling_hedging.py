@@ -36,13 +36,13 @@ def rig_with_two_out(billing: Billing, account: Account | None = None) -> Rig:
 
 
 REMEDIES: list[tuple[Billing, str, Remedy]] = [
-    ("tokens", "last room wanted", "ask beside"),
-    ("tokens", "room wanted", "ask beside"),
+    ("tokens", "last room wanted", "hedge"),
+    ("tokens", "room wanted", "hedge"),
     ("tokens", "queued room wanted", "wait"),
     ("tokens", "queued", "break off"),
     ("tokens", "last wanted", "break off"),
     ("tokens", "last room", "break off"),
-    ("time", "last room wanted", "ask beside"),
+    ("time", "last room wanted", "hedge"),
     ("time", "room wanted", "break off"),
     ("time", "queued room wanted", "break off"),
     ("time", "last wanted", "break off"),
