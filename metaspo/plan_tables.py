@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from metaspo.engine.studies.scale import AtScale
 
 LONG = 7 * 24 * 60  # minutes
+LONGER = 1.2  # times the dollars that are worth a line
 
 
 def plan_data(name: str, plan: Plan, notices: Iterable[Notice], *, caps: Sequence[str]) -> Data:
@@ -29,14 +30,15 @@ def plan_data(name: str, plan: Plan, notices: Iterable[Notice], *, caps: Sequenc
         "lanes": {role: {**asdict(lane), "minutes": lane.minutes} for role, lane in plan.lanes.items()},
         "paper": {"base": plan.paper.base, "optimizer": plan.paper.optimizer},
         "dollars": plan.dollars,
+        "most_dollars": plan.most_dollars,
         "minutes": plan.minutes,
         "caps": list(caps),
         "notices": [asdict(notice) for notice in notices],
     }
 
 
-def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
-    """A plan as a table, and which caps of the config it may come to."""
+def print_plan(out: Console, config: RunConfig, plan: Plan, *, like: str) -> None:
+    """A plan as a table, and which caps of the config it may come to; `like`: the run whose answers it goes by."""
     table = make_table(
         f"{config.name}: at most",
         "role",
@@ -69,6 +71,11 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
         f"{_as_rounds_go_on(config)}"
         "tokens, dollars and minutes are estimates from the texts' lengths and the limits in the config.",
     )
+    if not like and (plan.most_dollars or 0.0) > LONGER * (plan.dollars or 0.0):
+        out.print(
+            f"If answers are as long as max_tokens lets them, as those of a model that thinks may be, it is "
+            f"{_dollars(plan.most_dollars)}; --like RUN takes them as a run had them."
+        )
     if plan.paper.base > plan.calls.base:
         out.print(
             f"In the paper's shape (3 iterations of 3 user and 9 system prompts on all rows, 3 kept) it would be "

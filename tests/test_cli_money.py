@@ -45,6 +45,17 @@ def test_a_first_run_tells_what_was_spent_and_its_rerun_what_was_saved(project: 
     assert json.loads(written.read_bytes()) == shown
 
 
+def test_a_plan_says_what_the_longest_answers_cost_unless_a_run_has_had_them(
+    project: tuple[Path, ChatServer],
+) -> None:
+    told = "If answers are as long as max_tokens lets them"
+    assert told not in here("plan", "run.toml").out, "of answers that are planned as long as they may be"
+    longest = ("--set", "base.max_tokens=4000")
+    assert told in here("plan", "run.toml", *longest).out
+    assert here("optimize", "run.toml", *longest, "--quiet").code == 0
+    assert told not in here("plan", "run.toml", *longest, "--like", "run").out
+
+
 def test_lanes_add_up_to_the_total(project: tuple[Path, ChatServer]) -> None:
     usage = here("optimize", "run.toml", "--json").data[0]["summary"]["usage"]
     for name in ("calls", "hits", "dollars", "dollars_saved"):

@@ -147,6 +147,19 @@ def test_dollars_are_tokens_times_prices_and_unknown_without_prices() -> None:
     assert plan_run(make_config({"base": priced}), tasks).dollars is None
 
 
+def test_the_most_dollars_are_for_answers_as_long_as_they_may_be() -> None:
+    priced = {"model": "m", "endpoints": ["http://127.0.0.1:1/v1"], "prices": {"input": 2.0, "output": 8.0}}
+    tasks = tasks_of(2, 1, train=6, test=3)
+    plan = plan_run(
+        make_config({"base": {**priced, "max_tokens": 700}, "optimizer": {**priced, "max_tokens": 20}}), tasks
+    )
+    assert plan.optimizer is not None
+    longer = 700 * plan.base.calls - plan.base.completion_tokens
+    assert plan.dollars is not None
+    assert plan.most_dollars == pytest.approx(plan.dollars + 8e-6 * longer)
+    assert plan.optimizer.most_dollars == plan.optimizer.dollars, "of answers that are planned longer than they may be"
+
+
 def test_limits_set_the_minutes() -> None:
     limited = {"model": "m", "endpoints": ["http://127.0.0.1:1/v1"], "requests_per_minute": 2, "concurrency": 100}
     plan = plan_run(make_config({"base": limited}), tasks_of(2, 1, train=6, test=3))

@@ -66,6 +66,7 @@ class LanePlan:
 
     Attributes:
         dollars: None where the model's prices are not known; 0 for one that runs locally.
+        most_dollars: the same if every answer is as long as `max_tokens` lets it, as a thinking model's may be.
         server_minutes: of one server, at the assumed latency or speed; of a local model, by its tokens and threads.
         limit_minutes: at the lane's limits, for a provider that counts all the tokens that a call may answer with.
         least_tokens, most_tokens: that limits count: those that calls use at the least, and those that they declare.
@@ -76,6 +77,7 @@ class LanePlan:
     prompt_tokens: int
     completion_tokens: int
     dollars: float | None
+    most_dollars: float | None
     server_minutes: float
     limit_minutes: float
     least_tokens: int
@@ -111,6 +113,11 @@ class Plan:
     def dollars(self) -> float | None:
         """All lanes together; None if a lane's prices are not known."""
         return total(lane.dollars for lane in self.lanes.values())
+
+    @property
+    def most_dollars(self) -> float | None:
+        """The same if every answer is as long as it may be."""
+        return total(lane.most_dollars for lane in self.lanes.values())
 
     @property
     def minutes(self) -> float:
@@ -188,7 +195,7 @@ def _lane(
     that a call uses at the least."""
     settings = lane_settings(table)
     tokens_in, tokens_out = round(calls * prompt), round(calls * answer)
-    usage = Usage(tokens_in, tokens_out)
+    most_out = round(calls * max(answer, table.max_tokens))
     concurrency = AUTO_CONCURRENCY if settings.concurrency == "auto" else settings.concurrency
     if pace.speed is not None and table.backend != "openai":
         server_seconds = tokens_out / pace.speed
@@ -196,14 +203,15 @@ def _lane(
         server_seconds = calls * (own + answer) * _local_seconds(table)
     else:
         server_seconds = calls * seconds / concurrency
-    dollars = settings.prices.dollars(usage) if settings.prices else None
+    prices = settings.prices
     most_tokens = round(calls * (prompt + max(answer, table.max_tokens)))
     return LanePlan(
         model=table.model,
         calls=calls,
         prompt_tokens=tokens_in,
         completion_tokens=tokens_out,
-        dollars=dollars,
+        dollars=prices.dollars(Usage(tokens_in, tokens_out)) if prices else None,
+        most_dollars=prices.dollars(Usage(tokens_in, most_out)) if prices else None,
         server_minutes=server_seconds / 60,
         limit_minutes=limit_minutes(settings, calls=calls, tokens=most_tokens),
         least_tokens=round(calls * least),

@@ -55,10 +55,10 @@ def plan_configs(
         prepared = [_prepared(path, calls, sets) for path in configs]
         tell_notices(prepared, say_warning)
         plans = [plan_run(item.config, item.tasks, pace=pace) for item in prepared]
-    _tell(prepared, plans, json=json)
+    _tell(prepared, plans, like=like, json=json)
 
 
-def _tell(prepared: Sequence[Prepared], plans: Sequence[Plan], *, json: bool) -> None:
+def _tell(prepared: Sequence[Prepared], plans: Sequence[Plan], *, like: str, json: bool) -> None:
     paired = list(zip(prepared, plans, strict=True))
     if json:
         plans_of = [
@@ -68,7 +68,7 @@ def _tell(prepared: Sequence[Prepared], plans: Sequence[Plan], *, json: bool) ->
         tables.print_json(out, plans_of)
         return
     for item, estimate in paired:
-        print_plan(out, item.config, estimate)
+        print_plan(out, item.config, estimate, like=like)
         if item.start.run:
             tables.say(out, item.start.sentence)
 
