@@ -168,7 +168,7 @@ class Gateway:
     async def answer(
         self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()
     ) -> Answer:
-        """The same, with how the answer was come by."""
+        """As `complete`, with how the answer was come by."""
         target = self._lane(lane)
         account = self._account if account is None else account
         key = request_key(request)

@@ -18,7 +18,7 @@ from metaspo.scheduling.limits.allowance import Allowance, Rate, Wanted
 
 
 class Sharer:
-    """Of one gateway."""
+    """Carries between one gateway and the server that it shares limits and caps on."""
 
     def __init__(self, sharing: Sharing, lanes: Iterable[LaneState]) -> None:
         self._sharing = sharing

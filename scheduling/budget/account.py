@@ -85,7 +85,7 @@ class Account:
 
     @property
     def parked(self) -> PriorityQueue[Funded]:
-        """The line for its purse."""
+        """The line of those who wait for its purse to have room."""
         return self.purse.parked
 
     @property

@@ -46,11 +46,11 @@ class Cost(NamedTuple):
     dollars: float = 0.0
 
     def plus(self, other: "Cost") -> "Cost":
-        """Both together."""
+        """The sum of two costs."""
         return Cost(self.calls + other.calls, self.tokens + other.tokens, self.dollars + other.dollars)
 
     def minus(self, other: "Cost") -> "Cost":
-        """This without the other."""
+        """The difference of two costs."""
         return Cost(self.calls - other.calls, self.tokens - other.tokens, self.dollars - other.dollars)
 
 
@@ -77,13 +77,13 @@ class Total:
         return Cost(self.calls, self.tokens, self.dollars)
 
     def add(self, cost: Cost) -> None:
-        """More."""
+        """Add a cost."""
         self.calls += cost.calls
         self.tokens += cost.tokens
         self.dollars += cost.dollars
 
     def subtract(self, cost: Cost) -> None:
-        """Less."""
+        """Subtract a cost."""
         self.calls -= cost.calls
         self.tokens -= cost.tokens
         self.dollars -= cost.dollars
@@ -164,12 +164,12 @@ class Purse:
 
     @property
     def spent(self) -> Cost:
-        """By calls that are over."""
+        """What calls that are over have cost, with what earlier sessions took."""
         return self._spent.cost()
 
     @property
     def reserved(self) -> Cost:
-        """For calls that are out."""
+        """What is set aside for calls that are out."""
         return self._reserved.cost()
 
     @property

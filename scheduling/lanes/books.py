@@ -23,7 +23,7 @@ UNSEEN = 32  # times what a call can take by its limit, for a lane of which no a
 
 
 class Books:
-    """Of one lane."""
+    """What the calls of one lane cost."""
 
     __slots__ = ("_billing", "_emit", "_estimator", "_flights", "_lane", "_many_programs", "_prices")
 

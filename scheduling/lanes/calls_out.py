@@ -31,10 +31,10 @@ class Hung(TimedOut):
 
 
 class CallsOut:
-    """Of one lane.
+    """The calls of one lane that are out.
 
     Attributes:
-        in_flight: all that are out.
+        in_flight: how many, broken off or not.
         claiming: flights whose claim is being asked for.
         held: those that keep their slot while they back off.
         unstored: answers on their way to the store.
@@ -75,7 +75,7 @@ class CallsOut:
 
     @property
     def answered(self) -> int:
-        """How many were, so far."""
+        """Calls that were answered, so far."""
         return self._lateness.answered
 
     def has_slot(self, limit: int) -> bool:
@@ -93,7 +93,7 @@ class CallsOut:
         return max(0, limit - self.in_flight - self.claiming - len(self.held))
 
     def filled(self, now: float) -> None:
-        """As many slots are taken as may be."""
+        """Note that all has gone that may go: until the next time as many slots count as taken as are now."""
         self._taken, self._at_fill, self._filled_at = self.taken(now), self.in_flight, now
 
     def taken(self, now: float) -> float:
@@ -102,7 +102,7 @@ class CallsOut:
         return self._taken + self._at_fill * (now - self._filled_at)
 
     def start(self, flight: Flight, endpoint: Endpoint, funds: Funds, reservation: Reservation, now: float) -> Call:
-        """A call goes."""
+        """Take a slot for a flight's call, on its way from here on."""
         call = Call(flight, endpoint, funds, reservation, now, next(self._numbers))
         priority = self._calls[call] = flight.priority
         self._priorities[priority] = self._priorities.get(priority, 0) + 1
@@ -136,13 +136,13 @@ class CallsOut:
         return Hung(f"{self._lane} gave no answer for {now - call.sent:.3g} seconds.")
 
     def ended(self, call: Call) -> None:
-        """It is over, in whatever way."""
+        """Free the slot of a call that has ended, in whatever way."""
         self._forget(call)
         self.in_flight -= 1
         call.endpoint.in_flight -= 1
 
     def answered_by(self, call: Call, now: float, *, first: bool) -> None:
-        """It is over and brought an answer, which is to be stored if it is its request's first."""
+        """Free the slot of a call that brought an answer, which is to be stored if it is its request's first."""
         self.ended(call)
         self.unstored += first
         self._lateness.note_answer(call.number, now - call.sent, call.flight.size.longest)

@@ -21,7 +21,7 @@ LAST_NUMBER = -2  # of the places of proofs in the lane's queue: before whatever
 
 
 class Doubt:
-    """Of one lane.
+    """The requests of one lane that may be to blame for their failures, and what is to show it.
 
     Attributes:
         suspects: flights without attempts left, the server being in doubt.
@@ -123,10 +123,10 @@ class _Proof:
         return 1
 
     def resolve(self, flight: Flight, completion: Completion) -> None:
-        """It does; its lane knew when the answer came."""
+        """Nothing more: its lane knew when the answer came."""
 
     def fail(self, flight: Flight, error: BaseException) -> None:
-        """It does not, or could not be asked."""
+        """Hand on that the witness was not answered, or could not be asked."""
         self._failed(flight, error)
 
 

@@ -152,7 +152,7 @@ class Endpoint:
             self._recent.popitem(last=False)
 
     def statistics(self) -> EndpointStatistics:
-        """It as it is now."""
+        """The endpoint now."""
         return EndpointStatistics(
             name=self.name,
             standby=self.standby,

@@ -53,28 +53,28 @@ class Waiter(Protocol):
         ...
 
     def resolve(self, flight: "Flight", completion: Completion) -> None:
-        """The answer is here."""
+        """Take the answer of a flight that it waited for."""
         ...
 
     def fail(self, flight: "Flight", error: BaseException) -> None:
-        """There will be no answer."""
+        """Take the error of one that ended without an answer."""
         ...
 
 
 class Home(Protocol):
-    """The lane of a flight, as the gateway, the store's writer, accounts and other lanes know it."""
+    """The lane of a flight, as far as the gateway, the store's writer, accounts and other lanes have to do with it."""
 
     @property
     def name(self) -> str:
-        """The lane's."""
+        """The lane's name."""
         ...
 
     def upper_bound(self, flight: "Flight") -> Cost:
-        """The most that its call can cost."""
+        """The most that a call of the flight can cost."""
         ...
 
     def fund(self, flight: "Flight", now: float) -> bool:
-        """Go on with a flight that waits for its payer's purse, if that has room for it."""
+        """Go on with a flight that waits for its payer's purse; false if that has no room for it."""
         ...
 
     def price_of(self, usage: Usage) -> float | None:
@@ -82,35 +82,35 @@ class Home(Protocol):
         ...
 
     def submit(self, flight: "Flight", now: float) -> None:
-        """It is new."""
+        """Put a new flight into the queue."""
         ...
 
     def join(self, flight: "Flight", waiter: Waiter, priority: Priority) -> None:
-        """One more waits for it."""
+        """One more waits for the flight, with that priority."""
         ...
 
     def leave(self, flight: "Flight", waiter: Waiter, now: float) -> None:
-        """One waits no longer."""
+        """A waiter gives up; a flight that nobody else waits for is withdrawn."""
         ...
 
     def resume(self, flight: "Flight", now: float) -> None:
-        """It has funds now."""
+        """Put the flight back into its place in the queue, from wherever it waits."""
         ...
 
     def payer_exhausted(self, flight: "Flight", now: float) -> None:
-        """Whoever was to pay cannot."""
+        """The account that was to pay for the flight cannot: another waiter's does, or the flight fails."""
         ...
 
     def stored(self) -> None:
-        """One of the lane's answers is in the store, or could not be kept."""
+        """An answer of the lane is in the store, or could not be kept."""
         ...
 
     def claimed(self, flight: "Flight", state: State, now: float) -> None:
-        """Where it goes now that somebody has its claim: back into the queue, aside, or nowhere."""
+        """Move the flight to where it goes now that somebody has its claim: the queue, aside, or its end."""
         ...
 
     def count_hit(self, flight: "Flight", completion: Completion) -> None:
-        """Its answer was found in the store after all."""
+        """The flight's answer was found in the store after all."""
         ...
 
 
@@ -118,11 +118,11 @@ class Line(Protocol):
     """Where a flight may wait other than in its lane's queue: an account's line for funds, or the back-offs."""
 
     def push(self, item: "Flight", *, priority: tuple[float, ...]) -> Ticket:
-        """It waits there."""
+        """Put a flight at its place in the line."""
         ...
 
     def remove(self, ticket: Ticket) -> bool:
-        """It does not, any more."""
+        """Take out the flight of that place; false if it is not there."""
         ...
 
 
@@ -220,8 +220,8 @@ class Flight:
         return self.funds.account if self.funds is not None else self.waiters[0].account
 
     def avoids(self) -> Sequence[Collection[Endpoint]]:
-        """Where it is best not asked next: who refuses what only a person can mend; who failed at it, and where its
-        calls hang that are out, or else the last one did."""
+        """Where it is best not asked next, in groups: who refuses what only a person can mend; who failed at it, and
+        where its calls hang that are out, or else the last one did."""
         hung = [call.endpoint for call in self.out]
         if self.hung and not hung and self.endpoint is not None:
             hung = [self.endpoint]

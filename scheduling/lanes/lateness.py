@@ -49,7 +49,7 @@ def remedy(billing: Billing, *, last: bool, queued: bool, room: bool, wanted: bo
 
 
 class Lateness:
-    """Of one lane; synchronous, told the time."""
+    """How long a lane's calls take that are answered, and how many were asked again; synchronous, told the time."""
 
     __slots__ = ("_asked_again", "_billing", "_recent", "_slowest", "answered")
 
@@ -95,9 +95,9 @@ class Lateness:
         return overtaken and asked_again < MAX_TIMES[self._billing] and self.has_share()
 
     def has_share(self) -> bool:
-        """Whether one more may be asked again."""
+        """Whether one more call may be asked again: they stay a small share of the answers."""
         return self._asked_again <= SHARE * self.answered
 
     def note_asked_again(self) -> None:
-        """One was."""
+        """Count a call that was asked again."""
         self._asked_again += 1

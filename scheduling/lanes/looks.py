@@ -14,7 +14,7 @@ from metaspo.scheduling.limits.throttle import Throttle
 
 
 class Looks:
-    """Of one lane."""
+    """What follows from the looks at one lane's endpoints."""
 
     def __init__(
         self, unanswered: Unanswered, recovery: Recovery, *, endpoints: Endpoints, throttle: Throttle, calls: CallsOut

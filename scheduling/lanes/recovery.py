@@ -31,7 +31,7 @@ UNWANTED = RunStopped("Nobody waits for this call any more.")
 
 
 class Recovery:
-    """Of one lane.
+    """Decides what follows from the failed calls of one lane.
 
     Attributes:
         patience: how long it goes on while nothing succeeds; doubt: what shows whether its server answers; verdicts:

@@ -35,11 +35,11 @@ class FlightTable:
         return self._flights.get(key)
 
     def add(self, flight: Flight) -> None:
-        """Let others find it."""
+        """Let equal requests find a flight."""
         self._flights[flight.key] = flight
 
     def drop(self, flight: Flight) -> None:
-        """Nobody may join it any more."""
+        """Let nobody join a flight any more."""
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
             if self.on_drop is not None:
@@ -59,7 +59,7 @@ class FlightTable:
             waiter.fail(flight, error)
 
     def _end(self, flight: Flight, end: Completion | BaseException) -> list[Waiter]:
-        """It is over; returns who waited."""
+        """End a flight; returns who waited for it."""
         flight.state = State.OVER
         if self._reports is not None:
             self._reports.over(flight, end)
@@ -145,7 +145,7 @@ class BatchWaiter:
                 self._on_answer(position, completion, True)
 
     def asked(self, flight: Flight) -> int:
-        """As many requests as it has equal ones."""
+        """As many requests as the batch has equal ones."""
         return 1 + len(self._more.get(flight, ()))
 
     def resolve(self, flight: Flight, completion: Completion) -> None:

@@ -19,7 +19,7 @@ from metaspo.scheduling.limits.throttle import Throttle
 
 
 class Unanswered:
-    """Of one lane.
+    """Ends the flights of one lane that get no answer, or has them asked again.
 
     Attributes:
         recovery: who tries again, and when.

@@ -14,7 +14,7 @@ LONGEST_LASTS = 60.0  # each that follows without an answer between lasts twice 
 
 
 class Verdicts:
-    """Of one lane.
+    """Why one lane, or a model on it, is asked nothing.
 
     Attributes:
         final: whether they are for good; else it is tried again soon, and then less and less often.

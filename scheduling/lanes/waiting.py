@@ -12,7 +12,7 @@ from metaspo.scheduling.stopwatch import Stopwatch
 
 
 class Waiting:
-    """Of one lane.
+    """The flights of one lane that wait.
 
     Attributes:
         queue: those that may go, the most urgent first; `first` tells which one goes next.
@@ -49,12 +49,12 @@ class Waiting:
         return len(self._back_offs)
 
     def enter(self, flight: Flight, now: float) -> None:
-        """A new one comes into the queue."""
+        """Put a new flight into the queue, at the place that it keeps."""
         flight.ticket = self.queue.push(flight, priority=flight.priority)
         self._arrived(flight, now)
 
     def hurry(self, flight: Flight, priority: Priority) -> None:
-        """It gets a place of that priority, for now or for when it comes back."""
+        """Give a flight a place of that priority, in the queue or for when it comes back to it."""
         flight.priority = priority
         if flight.line in self._unfunded.values():
             self._back_in_place(flight)
@@ -64,13 +64,13 @@ class Waiting:
             self.queue.remove(flight.ticket)
 
     def put_back(self, flight: Flight, now: float) -> None:
-        """It comes back into its place in the queue, from wherever it waits."""
+        """Put a flight back into its place in the queue, from wherever it waits."""
         self._leave_line(flight)
         self.queue.put_back(flight, ticket=flight.ticket)
         self._arrived(flight, now)
 
     def go(self, flight: Flight, now: float) -> None:
-        """Its call goes: it is the first in the queue, and leaves it."""
+        """Take the first flight out of the queue, as its call goes."""
         self.queue.pop()
         if self.limiter.running:
             self.limiter.run(False, now)
@@ -81,12 +81,12 @@ class Waiting:
         flight.funds = None
 
     def move(self, flight: Flight, state: State) -> None:
-        """It leaves the queue, to wait in that state."""
+        """Take a flight out of the queue, to wait in that state."""
         self.queue.remove(flight.ticket)
         flight.state = state
 
     def first(self) -> Flight | None:
-        """The first that may go. One that let others go first while its purse was filled has its place again."""
+        """The first flight in the queue, where one that let others go while its purse was filled is back by now."""
         for purse, line in tuple(self._unfunded.items()) if self._unfunded else ():
             flight, ahead = line.first(), self.queue.first()
             if flight is None:
@@ -96,25 +96,25 @@ class Waiting:
         return self.queue.first()
 
     def let_others_go(self, flight: Flight) -> None:
-        """Its purse is being filled: until it is, the flight holds nobody back whose call is paid by another one."""
+        """Take out a flight whose purse is being filled: until it is, calls that another one pays for go before it."""
         self.move(flight, State.PARKED)
         line = self._unfunded.setdefault(flight.payer.purse, PriorityQueue())
         line.put_back(flight, ticket=flight.ticket)
         flight.line, flight.line_ticket = line, flight.ticket
 
     def stand_in(self, line: Line, flight: Flight, *, priority: tuple[float, ...] = ()) -> None:
-        """It waits in that line."""
+        """Have a flight wait in that line."""
         flight.line, flight.line_ticket = line, line.push(flight, priority=priority)
 
     def back_off(self, flight: Flight, until: float, *, keeps_slot: bool) -> None:
-        """It waits until then."""
+        """Have a flight wait until then, in its slot or without one."""
         self.stand_in(self._back_offs, flight, priority=(until,))
         self.next_try_at = min(self.next_try_at, until)
         if keeps_slot:
             self._held.add(flight)
 
     def come_back(self, now: float) -> None:
-        """Those whose back-off is over by now are in the queue again."""
+        """Put those into the queue again whose back-off is over by now."""
         self.next_try_at = inf
         while self._back_offs:
             (until,) = self._back_offs.first_priority()
@@ -126,12 +126,12 @@ class Waiting:
             self.put_back(flight, now)
 
     def remove(self, flight: Flight) -> None:
-        """It waits nowhere any more."""
+        """Take a flight out of the queue, or out of the line that it waits in."""
         self.queue.remove(flight.ticket)
         self._leave_line(flight)
 
     def _back_in_place(self, flight: Flight) -> None:
-        """As if it had never left the queue."""
+        """Put a flight back as if it had never left the queue: it has waited there all the time."""
         self._leave_line(flight)
         self.queue.put_back(flight, ticket=flight.ticket)
         flight.state = State.QUEUED
