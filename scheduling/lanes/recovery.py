@@ -21,8 +21,10 @@ from metaspo.scheduling.lanes.verdicts import Verdicts
 from metaspo.scheduling.settings import LaneSettings
 
 Outcome = BaseException | float
-"""Of a flight whose call failed: the error it ends with, or the seconds until it tries again; infinite, until the doubt
-about its server is over."""
+"""Of a flight whose call failed: the error it ends with, or the seconds until it tries again."""
+
+UNTIL_SURE = inf
+"""Seconds of a flight that waits until the doubt about its server is over."""
 
 SILENT = 5.0  # seconds without an answer, after which it is told that a lane waits
 DOUBTED = 4  # attempts after which it is asked whether the server answers others, if nobody else asks it
@@ -227,7 +229,7 @@ class Recovery:
         if call.endpoint.answers_since(since) and not self.doubt.is_proof(flight):
             return given_up(flight)
         if self.doubt.ask_witness(flight, now):
-            return inf
+            return UNTIL_SURE
         return self.patience.unavailable(f"a request failed {counted(flight.retries.attempts, 'time')}")
 
     def rest(self, endpoint: Endpoint, error: BackendError, now: float, *, limited: float = 0.0) -> None:

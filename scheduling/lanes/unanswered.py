@@ -4,15 +4,13 @@ Synchronous, told the time. With `LaneState` the only writer of a flight's state
 means is decided by `Recovery`, `Doubt` and `Verdicts`.
 """
 
-from math import inf
-
 from metaspo.backends import BackendError, FatalError, RequestRejected, TransientError, WrongForm
 from metaspo.scheduling import events
 from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.lanes.books import Books
 from metaspo.scheduling.lanes.calls_out import CallsOut, Hung
 from metaspo.scheduling.lanes.flight import WAITING_STATES, Call, Flight, Home, State
-from metaspo.scheduling.lanes.recovery import UNWANTED, Outcome, Recovery
+from metaspo.scheduling.lanes.recovery import UNTIL_SURE, UNWANTED, Outcome, Recovery
 from metaspo.scheduling.lanes.surroundings import Surroundings
 from metaspo.scheduling.lanes.waiting import Waiting
 from metaspo.scheduling.limits.throttle import Throttle
@@ -178,7 +176,7 @@ class Unanswered:
             self._home.resume(flight, now)
         else:
             flight.state, flight.since = State.BACKING_OFF, now
-            if outcome == inf:
+            if outcome == UNTIL_SURE:
                 self._waiting.stand_in(self.recovery.doubt.suspects, flight)
             else:
                 self._waiting.back_off(flight, now + outcome, keeps_slot=keeps_slot)
