@@ -1,8 +1,8 @@
 """What runs will need, worked out and told."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metaspo import tables
 from metaspo.backends.paths import write_whole
@@ -42,7 +42,7 @@ def plan_configs(
         like, pace = _pace(like, speed, runs)
         is_grid = any("config" in read_toml(path) for path in configs)
         if replicas or tier or is_grid or picture or gpu_dollars is not None:
-            prepared, needs, parallel = _needs(configs, calls, sets, is_grid=is_grid)
+            prepared, needs, parallel = _needs(configs, all_overrides(calls, sets), is_grid=is_grid)
             tell_notices(prepared, say_warning)
             scales = _scales(needs, replicas or "1", tier, pace, parallel, gpu_dollars)
             if picture is not None:
@@ -52,7 +52,7 @@ def plan_configs(
             else:
                 print_scale(out, scales, needs, pace, like=like)
             return
-        prepared = [_prepared(path, calls, sets) for path in configs]
+        prepared = [_prepared(path, all_overrides(calls, sets)) for path in configs]
         tell_notices(prepared, say_warning)
         plans = [plan_run(item.config, item.tasks, pace=pace) for item in prepared]
     _tell(prepared, plans, like=like, json=json)
@@ -73,8 +73,8 @@ def _tell(prepared: Sequence[Prepared], plans: Sequence[Plan], *, like: str, jso
             tables.say(out, item.start.sentence)
 
 
-def _prepared(path: Path, calls: int | None, sets: list[str] | None) -> Prepared:
-    item = prepare(path, overrides=all_overrides(calls, sets))
+def _prepared(path: Path, overrides: Mapping[str, Any]) -> Prepared:
+    item = prepare(path, overrides=overrides)
     check_optimizable(item.config, item.tasks, source=item.source)
     return item
 
@@ -90,14 +90,14 @@ def _pace(like: str, speed: float | None, runs: Path) -> tuple[str, Pace]:
 
 
 def _needs(
-    paths: Sequence[Path], calls: int | None, sets: list[str] | None, *, is_grid: bool
+    paths: Sequence[Path], overrides: Mapping[str, Any], *, is_grid: bool
 ) -> "tuple[list[Prepared], list[Need], int]":
     """What is to be asked for, of how many runs at a time. Raises `ConfigError`."""
     from metaspo.engine.config.calls import count_calls
     from metaspo.engine.studies.needs import Need, needs_of
 
     if not is_grid:
-        prepared = [_prepared(path, calls, sets) for path in paths]
+        prepared = [_prepared(path, overrides) for path in paths]
         needs = [
             Need(
                 name=item.config.name, config=item.config, tasks=item.tasks, calls=count_calls(item.config, item.tasks)
@@ -107,7 +107,7 @@ def _needs(
         return prepared, needs, len(needs)
     from metaspo.engine.studies.grid import load_grid
 
-    if len(paths) > 1 or calls is not None or sets:
+    if len(paths) > 1 or overrides:
         raise ConfigError("a grid is planned alone, as it stands: give one file, without --calls and --set")
     grid = load_grid(paths[0])
     needs = [need for cell in grid.cells for need in needs_of(grid, cell)]
