@@ -186,14 +186,8 @@ def make_context(
     """
     config, names = prepared.config, names or LaneNames()
     optimizer, judge, turn = config.optimizer, config.judge, names.turn
-    written = journal or MemoryJournal()
-    clock = asyncio.get_running_loop().time  # lanes announce from callbacks, where anyio knows no event loop
-    started = clock()
-
-    def announce(account: Account) -> None:
-        with suppress(RunStopped):  # what calls this must not be disturbed; the next event meets the same fault
-            note_spending(written, account, seconds=clock() - started)
-
+    journal = journal or MemoryJournal()
+    account = _account(config.name if name is None else name, purse or Purse(config.budget.caps), journal)
     return RunContext(
         config=config,
         tasks=prepared.tasks,
@@ -207,16 +201,23 @@ def make_context(
         ),
         judge=model_of(judge, lane=names.judge, turn=turn) if judge else None,
         gateway=gateway,
-        account=Account(
-            config.name if name is None else name,
-            announce=announce,
-            purse=purse or Purse(config.budget.caps),
-            remembers=True,
-        ),
-        journal=written,
+        account=account,
+        journal=journal,
         observer=observer or Observer(),
-        started=started,
+        started=anyio.current_time(),
     )
+
+
+def _account(name: str, purse: Purse, journal: Journal) -> Account:
+    """An account that writes what it may have spent into the journal before it is spent."""
+    clock = asyncio.get_running_loop().time  # lanes announce from callbacks, where anyio knows no event loop
+    started = clock()
+
+    def announce(account: Account) -> None:
+        with suppress(RunStopped):  # what calls this must not be disturbed; the next event meets the same fault
+            note_spending(journal, account, seconds=clock() - started)
+
+    return Account(name, announce=announce, purse=purse, remembers=True)
 
 
 @contextmanager
