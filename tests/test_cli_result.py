@@ -23,7 +23,8 @@ from metaspo.engine.journal.address import Address
 from metaspo.engine.journal.events import Barrier, Candidate, Event, Kept, Proposal, Rejected, Score, Select, Start
 from metaspo.engine.journal.system_search import SystemTrials
 from metaspo.engine.journal.view import RunView
-from metaspo.engine.runs.directory import command_of, find_runs
+from metaspo.engine.runs.command import command_of
+from metaspo.engine.runs.directory import find_runs
 from metaspo.engine.runs.listing import COLUMNS, LONGEST, differing_keys, list_runs
 from metaspo.overrides import all_overrides
 from metaspo.run_tables import print_result

@@ -15,12 +15,10 @@ vllm-*.log      what a vLLM that was started for the run said, one for each repl
 
 import json
 import re
-import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -31,9 +29,7 @@ from pydantic_core import to_jsonable_python
 from metaspo.backends.file_lock import try_lock
 from metaspo.backends.http.loose_json import mended
 from metaspo.backends.paths import remove_drafts, why_not_made, write_whole
-from metaspo.engine.config.presets import planned_for
 from metaspo.engine.config.schema import RunConfig
-from metaspo.engine.config.toml import as_toml
 from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.journal.faults import stopping_at_faults
 from metaspo.engine.project import file_name
@@ -45,7 +41,6 @@ if TYPE_CHECKING:
     from metaspo.engine.optimize.result import RunResult
 
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
-BUDGET = "budget"  # how keys of caps begin
 FINGERPRINT = "-[0-9a-f]{8}"  # after the config's name in a directory's
 PRIVATE = 0o700  # prompts and answers are their owner's, here as in the cache
 LOOKS, LOOK = 10, 0.02  # tries to hold a directory, and seconds between two
@@ -137,22 +132,6 @@ class RunDirectory:
         changed = {"set": to_jsonable_python(dict(overrides), fallback=str)} if file and overrides else {}
         write_json(self.origin, {**texts, **changed, **({"command": part_of} if part_of else {})})
 
-    @property
-    def command(self) -> str:
-        """The command of its last session, as `command_of` has it, or that it is a part of; "" where its config is not
-        known."""
-        origin = table_in(self.origin)
-        if isinstance(whole := origin.get("command"), str):
-            return whole
-        path = Path(str(origin.get("config", "")))
-        return command_of(path, table(origin.get("set"))) if path.is_absolute() else ""
-
-    def others_of(self, command: str) -> "list[RunDirectory]":
-        """Other runs of its config's name that this command has begun, the latest first."""
-        name = re.sub(f"{FINGERPRINT}$", "", self.name)
-        beside = [run for run in find_runs(self.path.parent) if re.fullmatch(re.escape(name) + FINGERPRINT, run.name)]
-        return [run for run in beside if run.name != self.name and run.command == command]
-
     def write_result(self, result: "RunResult") -> None:
         """Write the result and the prompts."""
         write_json(self.result, result.as_json())
@@ -163,40 +142,6 @@ class RunDirectory:
             for number, prompt in enumerate(prompts, 1):
                 suffix = "" if number == 1 else f"~{number}"
                 write_text(self.prompts / f"user.{file_name(task)}{suffix}.txt", prompt)
-
-
-def command_of(file: Path, overrides: Mapping[str, Any]) -> str:
-    """The command, from the current folder, that optimizes by a config's file and what was set over it, but for caps:
-    with others it goes on with the same run."""
-    path, here = file.absolute(), Path.cwd()
-    planned: Mapping[str, Any] = {}
-    if None in overrides.values():  # as `--calls` clears what a config has; `--set` cannot
-        planned = planned_for(overrides.get("train_calls"))
-    sets = [
-        setting(key, value)
-        for key, value in overrides.items()
-        if value is not None and value != planned.get(key) and not key.startswith(BUDGET)
-    ]
-    calls = ("--calls", str(planned["train_calls"])) if "train_calls" in planned else ()
-    shown = path.relative_to(here) if path.is_relative_to(here) else path
-    return shlex.join(("metaspo", "optimize", str(shown), *calls, *chain.from_iterable(sets)))
-
-
-def setting(key: str, value: object) -> tuple[str, str]:
-    """The option that sets a key of a config."""
-    return "--set", f"{key}={as_toml(value)}"
-
-
-def table_in(path: Path) -> dict[str, Any]:
-    """A JSON file's table; {} where none can be read."""
-    with suppress(OSError, ValueError):
-        return table(orjson.loads(path.read_bytes()))
-    return {}
-
-
-def table(value: object) -> dict[str, Any]:
-    """It, where it is a table, else an empty one."""
-    return value if isinstance(value, dict) else {}
 
 
 def _unusable(path: Path, what: str, error: OSError, *, instead: str) -> RunDirectoryError:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metaspo.engine.errors import RunDirectoryError
-from metaspo.engine.runs.directory import BUDGET, RunDirectory, setting, table, table_in
+from metaspo.engine.runs.command import BUDGET, last_command, others_of, setting, table, table_in
+from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.spent_before import require_known
 
 CAPS = ("calls", "tokens", "dollars")  # over all sessions
@@ -24,12 +25,12 @@ class GoingOn(NamedTuple):
 def going_on(run: RunDirectory) -> GoingOn:
     """The command goes on under the caps that were set. There is none where the same one has begun another run since,
     of a config, data or rules that have changed, and where it would be refused."""
-    command = run.command
+    command = last_command(run)
     if not command:
         return GoingOn()
     with suppress(OSError):
         began = run.config.stat().st_mtime
-        if any(other.config.stat().st_mtime > began for other in run.others_of(command)):
+        if any(other.config.stat().st_mtime > began for other in others_of(run, command)):
             return GoingOn()
     origin = table_in(run.origin)
     file = Path(str(origin.get("config", "")))

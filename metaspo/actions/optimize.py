@@ -11,7 +11,7 @@ from metaspo.console import ExitCode, err, exit_on_user_error, exit_stopped, out
 from metaspo.engine import ConfigError, Prepared, RunReport, optimize_many, plan_run, prepare, report_data
 from metaspo.engine.config.calls import inner_proposer, outer_proposer
 from metaspo.engine.config.load import with_overrides
-from metaspo.engine.runs.directory import command_of
+from metaspo.engine.runs.command import command_of, others_of
 from metaspo.overrides import all_overrides, naming_calls
 from metaspo.plan_tables import endless
 from metaspo.progress import ProgressDisplay
@@ -139,6 +139,6 @@ def _print_start(prepared: Prepared) -> None:
     if prepared.start.run:
         tables.say(err, f"  {prepared.start.sentence}")
     if prepared.directory and not prepared.directory.path.exists():
-        same = prepared.directory.others_of(command_of(Path(prepared.source), prepared.overrides))
+        same = others_of(prepared.directory, command_of(Path(prepared.source), prepared.overrides))
         for run in [run for run in same if not run.result.is_file()][:1]:
             tables.say(err, f"  does not go on with {run.name}, which has not finished: {CHANGED}")
