@@ -8,6 +8,7 @@ from typing import Literal
 import anyio
 
 from metaspo.backends import Progress
+from metaspo.backends.loops.running import asyncio_loop
 from metaspo.cache import explain_key
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.models import model_of
@@ -49,7 +50,9 @@ async def optimize(
         RunStopped: when the run cannot go on now; everything paid for is kept, and the next call goes on from it.
         StoreError, RunDirectoryError: when the cache or the run directory cannot be used.
         MetricError, StrategyError, BackendBroken: when code of yours fails; what it raised is the cause.
+        RuntimeError: where no asyncio loop runs, as under trio.
     """
+    asyncio_loop("metaspo.optimize")
     _require_kinds(gateway, observer)
     prepared = config if isinstance(config, Prepared) else prepare(config)
     with shown_to(observer) as told:
@@ -115,6 +118,7 @@ async def evaluate(
     Raises:
         as `optimize`, and `PromptError` for a prompt that cannot be used.
     """
+    asyncio_loop("metaspo.evaluate")
     _require_kinds(gateway, observer)
     prepared = config if isinstance(config, Prepared) else prepare(config)
     system = check_system_prompt(prepared.config.system_prompt if system_prompt is None else system_prompt)

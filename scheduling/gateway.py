@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Self, cast
 
 from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.backends.loops.closing import close_all, to_the_end
+from metaspo.backends.loops.running import asyncio_loop
 from metaspo.cache import Store, StoreError, keys_of, last_of_each_model, request_key
 from metaspo.scheduling.arrivals import Arrival, Arrivals
 from metaspo.scheduling.budget.account import Account
@@ -106,14 +107,14 @@ class Gateway:
         return tuple(self._lanes)
 
     async def __aenter__(self) -> Self:
-        """Raises `RuntimeError` if one of the lanes is open in another gateway, and `StoreError` if one is to share its
-        limits and the store is not one that processes can share them by."""
+        """Raises `RuntimeError` if one of the lanes is open in another gateway or no asyncio loop runs here, and
+        `StoreError` if one is to share its limits and the store is not one that processes can share them by."""
         sharing = self._store.sharing
         for lane in self._lanes.values():
             lane.require_free()
             if lane.settings.limit_group and sharing is None:
                 raise StoreError(f"The lane {lane.name!r} shares its limits: {NOT_SHARED}.")
-        self._loop = asyncio.get_running_loop()
+        self._loop = asyncio_loop("a Gateway")
         self._open_lanes = {
             name: OpenLane(
                 lane,

@@ -97,6 +97,18 @@ async def test_a_mapping_and_a_gateway_of_ones_own_are_enough(tmp_path: Path) ->
     assert [path for path in os.listdir(tmp_path) if not path.endswith(".jsonl")] == []
 
 
+def test_a_trio_program_is_told_what_to_do() -> None:
+    trio = pytest.importorskip("trio")
+
+    async def opening() -> None:
+        async with Gateway([Lane("base", [Simulated(lambda _: "yes")])], store=MemoryStore()):
+            pass
+
+    for call in (partial(optimize, {}), partial(evaluate, {}), opening):
+        with pytest.raises(RuntimeError, match=r"needs asyncio's event loop.* a metaspo\.Client"):
+            trio.run(call)
+
+
 async def test_an_evaluation_scores_exactly_the_prompts_given(tmp_path: Path) -> None:
     calls: list[Request] = []
     users = {"a": "For a: {question}?"}
