@@ -54,12 +54,8 @@ class HttpExchange:
             encoding = begun.headers.get(hdrs.CONTENT_ENCODING)
             if encoding is not None:
                 content = _unpacked(content, encoding, max_bytes=max_bytes, call=call)
-        except (
-            aiohttp.ClientError,
-            HttpProcessingError,
-            OSError,
-            HalfAnswer,
-        ) as error:  # `TimeoutError` is an `OSError`
+        # A `TimeoutError` is an `OSError`.
+        except (aiohttp.ClientError, HttpProcessingError, OSError, HalfAnswer) as error:
             if begun is None or 200 <= begun.status < 300:
                 raise _failure(error, call=call, time_limit=time_limit, answer_begun=begun is not None) from error
             content = b""  # a refusal is one, whatever becomes of its words

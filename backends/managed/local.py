@@ -106,11 +106,8 @@ class LocalModel(StartedServer):
         self.log_path.write_bytes(b"")
         with self.log_path.open("ab") as log:
             return await anyio.open_process(
-                [
-                    sys.executable,
-                    "-P",
-                    local_server.__file__,
-                ],  # by its path: it needs nothing of metaspo, and starts sooner
+                # By its path: it needs nothing of metaspo, and starts sooner.
+                [sys.executable, "-P", local_server.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -89,9 +89,8 @@ def _read_rows(connection: sqlite3.Connection) -> Iterator[Row]:
 def _last_rowid(connection: sqlite3.Connection) -> int:
     try:
         (last,) = connection.execute("SELECT coalesce(max(rowid), 0) FROM Cache").fetchone()
-    except (
-        sqlite3.DatabaseError
-    ):  # the end is missing; the number of rows, kept elsewhere, is what it was unless pruned
+    except sqlite3.DatabaseError:
+        # The end is missing; the number of rows, kept elsewhere, is what it was unless pruned.
         (last,) = connection.execute("SELECT value FROM Settings WHERE key = 'count'").fetchone()
     return int(last)
 

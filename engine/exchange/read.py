@@ -18,14 +18,8 @@ from metaspo.engine.exchange.promptfoo_tests import is_promptfoo, read_promptfoo
 from metaspo.engine.exchange.structured import read_structured
 from metaspo.engine.tasks import AnswerSpec
 
-UNSHAPED = (
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    RecursionError,
-    csv.Error,
-)  # what another shape comes to
+# What another shape comes to.
+UNSHAPED = (AttributeError, LookupError, TypeError, ValueError, RecursionError, csv.Error)
 STRUCTURED = (".json", ".yaml", ".yml")
 
 

@@ -108,9 +108,8 @@ class History:
         self._points: list[tuple[str, Scores, Spent]] = []  # the first is of the first prompts
         self._best: dict[str, float] = {}  # of each task's best prompts
         self._inner: tuple[Address, Spent] | None = None  # inner loops that have selected, and are no point yet
-        self._nodes: dict[
-            int, dict[str, float]
-        ] = {}  # of the outer round that goes on: candidate -> task -> best score
+        # Of the outer round that goes on: candidate -> task -> best score.
+        self._nodes: dict[int, dict[str, float]] = {}
         self._under_new: dict[str, float] = {}  # the best kept prompt under a new incumbent, by task
         self._selected: dict[Address, int] = {}  # rounds, each with a hash of what was selected
         self._parents: dict[str, str] = {}

@@ -134,9 +134,8 @@ class RoundSearchContext:
         chosen = rows or tuple(tuple(range(len(task.train))) for task in self.tasks)
         usable = [prompt for prompt in dict.fromkeys(prompts) if is_usable(prompt, self)]
         scorings = []
-        for number, prompt in enumerate(
-            usable, start=1
-        ):  # what fits is decided here, in order, before anything is asked
+        for number, prompt in enumerate(usable, start=1):
+            # What fits is decided here, in order, before anything is asked.
             address = candidate_address(join(self.address, step), number)
             evaluations, cells = self._evaluations(address, self._setup.mended(prompt), chosen)
             new = self._setup.calls.admit(cells, spare=self._spare)

@@ -61,9 +61,7 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
     """
     result, data = load_result(run), run_data(run)
     config = data["config"]
-    written = {
-        task["name"]: task.get("user_prompt") or "" for task in config.get("tasks", ())
-    }  # "" where it was left out
+    written = {task["name"]: task.get("user_prompt") or "" for task in config.get("tasks", ())}  # "" where left out
     first = {"": config.get("system_prompt") or "", **written, **result.first_user_prompts}
     view = RunView.of(StoredJournal(run.journal), texts=True)
     history, whole = view.history, view.all_sessions

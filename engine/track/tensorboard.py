@@ -24,11 +24,8 @@ class TensorBoard:
 
     def begin(self, run: TrackedRun, *, run_id: str) -> str:
         """See `Tracker`."""
-        folder, suffix = (
-            str(self._folder / run.name),
-            f".{time.time_ns()}",
-        )  # its own name tells no two of a second apart
-        self._writer = SummaryWriter(logdir=folder, filename_suffix=suffix, write_to_disk=True)
+        suffix = f".{time.time_ns()}"  # the writer's own name tells no two of a second apart
+        self._writer = SummaryWriter(logdir=str(self._folder / run.name), filename_suffix=suffix, write_to_disk=True)
         if not run_id:
             config = "\n".join(f"{key} = {value}" for key, value in run.config.items())
             self._opened.add_text("config", _as_it_stands(config), 0)

@@ -21,9 +21,8 @@ BEFORE_EDGE: Final = rf"(?:(?![^\W_])|(?={_OTHER}))"
 _SUPERSCRIPT: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _POWER: Final = late_pattern("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 _THIN_GROUP: Final = late_pattern(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
-_MINUS: Final = late_pattern(
-    r"\u2212\s+(?=[.\d$€£¥])"
-)  # the sign of a number, unlike a dash, even with a space behind it
+# The sign of a number, unlike a dash, even with a space behind it.
+_MINUS: Final = late_pattern(r"\u2212\s+(?=[.\d$€£¥])")
 _MIXED: Final = late_pattern(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 _FOREIGN_DIGIT: Final = late_pattern(r"(?![0-9])\d")
 _DASHES: Final = (
