@@ -471,6 +471,9 @@ class Oracle:
         analysis = self.ask(f"{address}/analyze{part}", asked, read_analysis)
         if analysis is None:
             return None
+        wrong = [failure for task in self.tasks for failure in kept[task.name][0].failures]
+        unread = sum(failure.prediction is None for failure in wrong)
+        slots["form"] = text(META, "system", "say_form" if 2 * unread > len(wrong) else "set_no_form", {})
         slots["analysis"] = analysis
         rewrite = ending_with(older, messages(META, "system", "generate", slots))
         return self.write(f"{address}/generate{part}", rewrite, partial(read_prompt, level="system"), None)

@@ -215,10 +215,10 @@ def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
     assert last.score == pytest.approx(result.train_after), "the journal alone says how good the best prompts are"
 
 
-@pytest.mark.parametrize("worlds", [range(3), pytest.param(range(24), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("worlds", [(2, 7), pytest.param(range(24), marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize(("keep", "margin"), [(1, 0), (3, 0), (1, 20)])
 def test_a_gain_that_tasks_do_not_share_is_passed_over_as_the_oracle_says(
-    keep: int, margin: int, worlds: range
+    keep: int, margin: int, worlds: Sequence[int]
 ) -> None:
     passed_over, adopted = 0, 0
     for world in worlds:

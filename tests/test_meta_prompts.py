@@ -21,6 +21,7 @@ SLOTS = {
     "answer_rule": "RULE",
     "failures": "FAILURES",
     "analysis": "ANALYSIS",
+    "form": "FORM",
 }
 
 

@@ -23,6 +23,7 @@ from metaspo.engine.strategies import (
     Malformed,
     NoProposal,
     OuterContext,
+    OuterStrategy,
     TaskView,
     Tried,
     Unfit,
@@ -30,6 +31,7 @@ from metaspo.engine.strategies import (
     inner_strategy,
 )
 from metaspo.engine.strategies.informed import KINDS, InformedInner, InformedOuter, stratified
+from metaspo.engine.strategies.metaspo import FailureAnalysisOuter
 from metaspo.engine.strategies.texts import TAGS, Texts
 from metaspo.engine.tasks import Example, Failure
 
@@ -137,14 +139,42 @@ async def test_a_system_prompts_writer_sees_every_task_in_both_calls() -> None:
 async def test_user_prompts_that_the_present_one_has_beaten_are_told_as_tried_and_count_for_no_kind() -> None:
     """Else the optimizer model writes the induced prompt once more, which has lost already."""
     ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
-    beaten = (Tried("Induced. {question}", at_most=0.25), Tried("Again. {question}", at_most=0.38))
+    beaten = (Tried("Induced. {question}", beaten=0.25, answers=8), Tried("Again. {question}", beaten=0.38, answers=8))
     task = replace(view(failures=BOTH_WAYS), beaten=beaten)
     present = Tried(task.user_prompt, score=0.5)
     await InformedInner().propose(inner(ask, task, tried=(Tried("Again. {question}", gate=0.5), present)))
     for request in ask.asked:
-        assert '<tried outcome="at most 25%, not kept">\nInduced. {question}\n</tried>' in request
+        assert '<tried outcome="25%, not kept">\nInduced. {question}\n</tried>' in request
         assert request.count("Again. {question}") == request.count("tone: {question}") == 1
     assert Texts("informed").text("kinds", KINDS[2], {}) in ask.asked[1]
+
+
+async def test_what_lost_at_a_gate_is_told_beside_its_parent_there_and_with_what_could_not_be_read() -> None:
+    """Beside the parent's score on all rows it looks worse or better than it was."""
+    ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
+    lost = Tried("Lost. {question}", gate=0.25, parent=0.5, unread=3, answers=4)
+    await InformedInner().propose(inner(ask, view(failures=BOTH_WAYS), tried=(lost,)))
+    told = "25% on a few examples, on which what it came from has 50%; not kept; 3 of 4 answers could not be read"
+    assert all(f'<tried outcome="{told}">\nLost. {{question}}\n</tried>' in request for request in ask.asked)
+
+
+@pytest.mark.parametrize("strategy", [InformedOuter(), FailureAnalysisOuter()], ids=["informed", "metaspo"])
+async def test_a_system_prompt_may_set_a_form_where_most_errors_are_answers_that_cannot_be_read(
+    strategy: OuterStrategy,
+) -> None:
+    """User prompts that bring no form are not said to bring one."""
+    mixed, formless = view(failures=BOTH_WAYS), view("facts", failures=[failure("true", None, n) for n in range(7)])
+    for tasks, free in (((mixed,), False), ((formless,), True), ((mixed, formless), True), ((formless, mixed), True)):
+        ask = Optimizer(
+            "<findings>Of form.</findings><analysis>Of form.</analysis>",
+            "<new_prompt>Be exact.</new_prompt><system_prompt>Be exact.</system_prompt>",
+        )
+        context = OuterContext(
+            address="x", candidate=1, show=2, rng=Random(1), system_prompt="SYSTEM", tasks=tasks, ask=ask
+        )
+        assert await strategy.propose(context) == "Be exact."
+        assert ("as silent on form as these" in ask.asked[1]) is free
+        assert bool(re.search("so set none|must not fix an answer format", ask.asked[1])) is not free
 
 
 async def test_how_answers_are_read_is_told_once_of_tasks_that_are_read_alike() -> None:
@@ -378,4 +408,4 @@ def test_a_run_tells_a_tasks_writer_which_first_or_induced_prompt_has_lost() -> 
     told = [request.messages[-1].content for request in runs.answered if request.model == "writer"]
     asked = [text for text in told if "Only the user prompt" in text]
     assert asked
-    assert all(len(re.findall(r'<tried outcome="at most \d+%, not kept">', text)) == 1 for text in asked)
+    assert all(len(re.findall(r'<tried outcome="\d+%, not kept["; ]', text)) == 1 for text in asked)

@@ -45,7 +45,7 @@ class TaskState:
     def view(self) -> TaskView:
         """What a strategy may see: the best user prompt and its failures."""
         best, kept = self.kept[0], {card.pair.user for card in self.kept}
-        plain = {card.pair.user: score_of(card) for card in self.plain}
+        plain = {card.pair.user: card for card in self.plain if card.pair.user not in kept}
         return TaskView(
             name=self.task.name,
             user_prompt=best.pair.user,
@@ -56,7 +56,10 @@ class TaskState:
             reading=reading_of(self.task.answer_format),
             metric=self.task.metric.name,
             right=best.right,
-            beaten=tuple(Tried(user, at_most=score) for user, score in plain.items() if user not in kept),
+            beaten=tuple(
+                Tried(user, beaten=score_of(card), unread=card.malformed, answers=len(card.outcomes))
+                for user, card in plain.items()
+            ),
         )
 
 

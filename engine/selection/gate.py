@@ -13,11 +13,11 @@ from random import Random
 
 from metaspo.engine.addresses import candidate_address, join, rng_at
 from metaspo.engine.evaluation.evaluation import Evaluation
-from metaspo.engine.evaluation.scorecard import Scorecard
+from metaspo.engine.evaluation.scorecard import Scorecard, Status
 from metaspo.engine.journal.events import Rejected
 from metaspo.engine.runtime.priorities import node_by_node
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt, mean, refusal_so_far, start_of
-from metaspo.engine.selection.pruning import Pruner, Stage, hard_and_easy
+from metaspo.engine.selection.pruning import AtGate, Pruner, Stage, hard_and_easy
 from metaspo.scheduling import Priority
 
 BEST = 1.0  # grade
@@ -88,10 +88,16 @@ class Gate(Pruner):
             return super().rejection(number)
         return Rejected(gate=self._verdict(number, lost), parent=self._to_beat(number, lost))
 
-    def at_gate(self, number: int) -> float | None:
-        """Its mean on the rows of the gate that it did not pass, if there is one."""
+    def at_gate(self, number: int) -> AtGate | None:
+        """What it came to on the rows of the gate that it did not pass, if there is one."""
         lost = self._lost_at(number)
-        return None if lost is None else self._verdict(number, lost)
+        score = None if lost is None else self._verdict(number, lost)
+        if lost is None or score is None:
+            return None
+        of_nodes = zip(self._rows(number)[lost], self._evaluations[number], strict=True)
+        outcomes = [evaluation.outcome(row) for rows, evaluation in of_nodes for row in rows]
+        unread = sum(outcome is not None and outcome.status is Status.MALFORMED for outcome in outcomes)
+        return AtGate(score=score, parent=self._to_beat(number, lost), unread=unread, answers=len(outcomes))
 
     def rows_asked(self, number: int) -> Sequence[Sequence[int]] | None:
         """Those of the gate that a candidate did not pass."""

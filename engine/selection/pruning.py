@@ -21,6 +21,21 @@ from metaspo.scheduling import Priority
 Stage = list[list[Part]]  # by node
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtGate:
+    """A candidate at the gate that it did not pass.
+
+    Attributes:
+        score, parent: its score on the gate's rows, and that of what it started from.
+        unread, answers: how many of its answers there could not be read, of how many.
+    """
+
+    score: float
+    parent: float
+    unread: int
+    answers: int
+
+
 class CacheFirstGate:
     """Lets no candidate of a round ask the base model before all have taken what the cache has for them.
 
@@ -109,8 +124,8 @@ class Pruner:
         """By node, the rows that a candidate was asked, if a rule that no timing changes made them fewer than all."""
         return None
 
-    def at_gate(self, _number: int) -> float | None:
-        """The score of a candidate that did not pass a gate there; None for any other."""
+    def at_gate(self, _number: int) -> "AtGate | None":
+        """What a candidate came to at the gate that it did not pass; None for any other."""
         return None
 
     def rejection(self, number: int) -> Rejected:

@@ -95,15 +95,21 @@ class Tried:
     Attributes:
         score: of one that was kept, on all rows.
         at_most: of one that was not kept: what it cannot be above.
-        gate: of one that did not pass a gate: its score there.
+        gate, parent: of one that did not pass a gate: its score there, and that of what it came from on the same rows.
+        beaten: of one that was scored in full beside what is kept, and is no better: its score.
         unshared: of a system prompt that was the best of its round, but whose gain too few tasks shared: its score.
+        unread, answers: how many answers could not be read, of how many that `gate` or `beaten` is of.
     """
 
     prompt: str
     score: float | None = None
     at_most: float | None = None
     gate: float | None = None
+    parent: float | None = None
+    beaten: float | None = None
     unshared: float | None = None
+    unread: int = 0
+    answers: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +155,12 @@ class OuterContext(CandidateContext):
 
     tasks: tuple[TaskView, ...]
     is_first: bool = False
+
+
+def form_is_missing(tasks: Iterable[TaskView]) -> bool:
+    """Whether most wrong answers could not be read: then the form is what a prompt has to mend first."""
+    failures = [failure for task in tasks for failure in task.failures]
+    return 2 * sum(failure.prediction is None for failure in failures) > len(failures)
 
 
 class Strategy(Protocol[C]):

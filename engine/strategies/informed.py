@@ -25,6 +25,7 @@ from metaspo.engine.strategies.base import (
     OuterContext,
     TaskView,
     Tried,
+    form_is_missing,
     require_failures,
 )
 from metaspo.engine.strategies.faults import WORDS, fault_in
@@ -92,12 +93,16 @@ class _Informed:
         }
         read_findings = _telling(texts, level, lambda said: read_tag(said, "findings"))
         findings = await context.ask("analyze", _messages(texts, level, "analyze", slots), read_findings)
-        rules = texts.text("rules", "user" if level == "user" else self.scope, {})
+        rules = texts.text("rules", "user", {}) if level == "user" else self._system_rules(texts, tasks)
         rewrite = _messages(texts, level, "generate", {**slots, "findings": findings, "rules": rules})
         examples = [train_example for task in tasks for train_example in task.train]
         beside = [context.system_prompt, *(task.user_prompt for task in tasks)]
         read = _telling(texts, level, self._reader(context, level, examples, parent, beside))
         return await context.ask("generate", rewrite, read)
+
+    def _system_rules(self, texts: Texts, tasks: Sequence[TaskView]) -> str:
+        form = texts.text("rules", "say_form" if form_is_missing(tasks) else "set_no_form", {})
+        return "\n".join(filter(None, (form, texts.text("rules", self.scope, {}))))
 
     def _reader(
         self, context: CandidateContext, level: Level, examples: Sequence[Example], parent: str, beside: Sequence[str]
@@ -168,11 +173,20 @@ def _others(context: CandidateContext, tasks: Sequence[TaskView], level: Level, 
 
 def _tried(texts: Texts, level: Level, tried: Tried) -> str:
     """A prompt that was tried, and what came of it."""
-    scores = {"kept": tried.score, "gate": tried.gate, "at_most": tried.at_most, "unshared": tried.unshared}
+    scores = {
+        "kept": tried.score,
+        "gate": tried.gate,
+        "beaten": tried.beaten,
+        "at_most": tried.at_most,
+        "unshared": tried.unshared,
+    }
     outcomes = [(name, f"{score:.0%}") for name, score in scores.items() if score is not None]
     name, score = next(iter(outcomes), ("not_kept", ""))
-    slots = {"outcome": texts.text("outcomes", name, {"score": score}), "prompt": tried.prompt}
-    return texts.text(level, "attempt", slots)
+    parent = "" if tried.parent is None else f"{tried.parent:.0%}"
+    outcome = texts.text("outcomes", name, {"score": score, "parent": parent})
+    if tried.unread:
+        outcome += texts.text("outcomes", "unread", {"count": str(tried.unread), "all": str(tried.answers)})
+    return texts.text(level, "attempt", {"outcome": outcome, "prompt": tried.prompt})
 
 
 def _reading(texts: Texts, task: TaskView, tasks: Sequence[TaskView], level: Level) -> str:

@@ -7,9 +7,9 @@ rewrite only the analysis; outer failures come from every task and are shuffled 
 
 from random import Random
 
-from metaspo.engine.strategies.base import InnerContext, OuterContext, require_failures
+from metaspo.engine.strategies.base import InnerContext, OuterContext, form_is_missing, require_failures
 from metaspo.engine.strategies.meta_prompts import failure_block, join_blocks, read_analysis, read_prompt
-from metaspo.engine.strategies.texts import META, messages
+from metaspo.engine.strategies.texts import META, messages, text
 from metaspo.engine.tasks import Failure
 
 
@@ -65,7 +65,9 @@ class FailureAnalysisOuter:
         context.rng.shuffle(blocks)
         slots = {"system_prompt": context.system_prompt, "failures": join_blocks(blocks)}
         analysis = await context.ask("analyze", messages(META, "system", "analyze", slots), read_analysis)
-        rewrite = messages(META, "system", "generate", {"system_prompt": context.system_prompt, "analysis": analysis})
+        form = text(META, "system", "say_form" if form_is_missing(context.tasks) else "set_no_form", {})
+        given = {"system_prompt": context.system_prompt, "analysis": analysis, "form": form}
+        rewrite = messages(META, "system", "generate", given)
         return await context.ask("generate", rewrite, lambda said: context.usable(read_prompt(said, level="system")))
 
 
