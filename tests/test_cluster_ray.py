@@ -1,5 +1,6 @@
 """A real Ray cluster of two nodes on this machine: cells on both, a node that is lost, Ctrl-C, mistakes."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_server import ChatServer
+from chat_server import BAD_KEY, ChatServer
 from command_line import EXHAUSTIVE, Ended, here, write_project
 from real_redis import RealRedis, real_redis
 from world import World
@@ -117,17 +118,22 @@ def test_the_cells_of_a_lost_node_are_finished_on_another_from_the_cache(
     assert same(ended.data, alone(tmp_path_factory.mktemp("alone"), server))
 
 
-def test_after_ctrl_c_the_same_command_goes_on(
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_after_ctrl_c_or_what_a_system_sends_the_same_command_goes_on(
     cluster: Any,  # noqa: ANN401 - one of Ray's
     project: Path,
     server: ChatServer,
+    number: signal.Signals,
 ) -> None:
+    address = f"ray://127.0.0.2:{DOOR}" if number == signal.SIGINT else cluster.address
     server.hold_after(30)
-    process = start("optimize", "run.toml", "--on", f"ray://127.0.0.2:{DOOR}", folder=project)
+    process = start("optimize", "run.toml", "--on", address, folder=project)
     server.wait_for(asked=31, answered=30)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     ended = end(process)
     assert ended.code == 130, ended.err
+    assert "1/1 run: interrupted on " in ended.err
+    assert all(word not in ended.err for word in ("SIGTERM", "not finished")), "Ray's own words, and twice the same"
     server.wait_until_clients_hung_up()  # nothing goes on there
     server.release()
     again = end(start("optimize", "run.toml", "--on", cluster.address, "--json", folder=project))
@@ -141,6 +147,34 @@ def test_a_cluster_that_is_not_there_is_told_in_one_sentence(project: Path, serv
     assert ended.code == 2, ended.err
     assert "the cluster cannot be reached" in ended.errors[0]
     assert server.calls == 0
+
+
+def test_why_a_part_has_no_result_is_told_with_its_name_once(
+    cluster: Any,  # noqa: ANN401 - one of Ray's
+    project: Path,
+    server: ChatServer,
+) -> None:
+    server.refuse = lambda _request, _before: BAD_KEY
+    ended = end(start("optimize", "run.toml", "--on", cluster.address, folder=project))
+    assert ended.code == 3, ended.err
+    assert re.search(r"^1/1 run: not finished on \S+: 127\.0\.0\.1:\d+ refuses access", ended.err, re.MULTILINE)
+    assert ended.errors[0].startswith("run: 127.0.0.1:")
+
+
+def test_a_cluster_without_a_core_is_told_of_while_it_is_waited_for(
+    cluster: Any,  # noqa: ANN401 - one of Ray's
+    project: Path,
+) -> None:
+    (only,) = cluster.worker_nodes
+    cluster.remove_node(only)
+    process = start("optimize", "run.toml", "--on", cluster.address, folder=project)
+    try:
+        assert process.stderr is not None
+        assert "warning: no node of the cluster has a core" in process.stderr.readline()
+    finally:
+        cluster.add_node(num_cpus=1, node_ip_address="127.0.0.3")
+        ended = end(process)
+    assert ended.code == 0, ended.err
 
 
 def test_no_key_is_in_what_a_cluster_keeps(cluster: Any, project: Path) -> None:  # noqa: ANN401 - one of Ray's

@@ -4,8 +4,10 @@ Ray starts a task of a lost node again by itself; what the part had been answere
 """
 
 import os
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -24,17 +26,21 @@ GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of HTT
 KIND, SETTINGS = 3, 4  # where a frame says of which kind it is, and that of the first one which a server sends
 TLS = ("1", "true")  # by which Ray is told to encrypt, and then says nothing to who does not
 LOOK = 1.0  # seconds between two looks for Ctrl-C
+QUIET = 15  # such looks without news after which it is told if no node is left
 STOPPED = 3  # exit status of what may go on, as of the command line
 Told = Callable[[Part, Outcome], None]
 
 
-def run_on(address: str, parts: Sequence[Part], *, project: Path, parallel: int, told: Told) -> list[Outcome]:
+def run_on(
+    address: str, parts: Sequence[Part], *, project: Path, parallel: int, told: Told, warn: Callable[[str], None]
+) -> list[Outcome]:
     """Run parts on the nodes of a cluster, so many at a time; outcomes in the order of the parts.
 
     Args:
         address: as Ray writes it: "ray://HOST:10001", "HOST:6379", or "auto" on a node of the cluster.
         project: the folder that goes to the nodes.
         told: hears of each part that has ended, in the order in which they end.
+        warn: is told once if the cluster has no core, and the parts wait for a node.
 
     Raises:
         ConfigError: where `address` is none, Ray is not installed, or the cluster cannot be reached.
@@ -49,7 +55,7 @@ def run_on(address: str, parts: Sequence[Part], *, project: Path, parallel: int,
     with tempfile.TemporaryDirectory(prefix="metaspo-") as copy:
         copy_project(project, Path(copy))
         with _connected(ray, address, working_dir=copy):
-            return _Tasks(ray, parts, told).run(parallel)
+            return _Tasks(ray, parts, told, warn).run(parallel)
 
 
 def check_reached(address: str) -> None:
@@ -83,12 +89,16 @@ def _greeted(connection: socket.socket) -> bytes:
 @contextmanager
 def _connected(ray: Any, address: str, *, working_dir: str) -> Iterator[None]:  # noqa: ANN401 - the module `ray`
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of what concerns no one here
+    ends = signal.getsignal(signal.SIGTERM)
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray says there which nodes were lost
         try:
             ray.init(address, runtime_env={"working_dir": working_dir}, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
             first = str(error).strip().split("\n", 1)[0]
             raise ConfigError(f"--on {address}: the cluster cannot be reached: {first}") from None
+        finally:
+            if ends is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, ends)  # Ray's own prints where its C++ was, and ends the command there
         ray.cloudpickle.register_pickle_by_value(node)  # so that a node need not have this version to say so
         try:
             yield
@@ -100,20 +110,29 @@ def _connected(ray: Any, address: str, *, working_dir: str) -> Iterator[None]:  
 class _Tasks:
     """The tasks of some parts: those under way, and how the others ended."""
 
-    def __init__(self, ray: Any, parts: Sequence[Part], told: Told) -> None:  # noqa: ANN401 - the module `ray`
-        self._ray, self._parts, self._told = ray, parts, told
+    def __init__(
+        self,
+        ray: Any,  # noqa: ANN401 - the module `ray`
+        parts: Sequence[Part],
+        told: Told,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._ray, self._parts, self._told, self._warn = ray, parts, told, warn
         self._task = ray.remote(num_cpus=1, max_retries=TRIES)(run_part)
         self._under_way: dict[Any, int] = {}
         self._ended: dict[int, Outcome] = {}
 
     def run(self, parallel: int) -> list[Outcome]:
         waiting = list(reversed(range(len(self._parts))))
+        quiet = 0
         try:
             while waiting or self._under_way:
                 while waiting and len(self._under_way) < parallel:
                     number = waiting.pop()
                     self._under_way[self._task.remote(self._parts[number])] = number
-                self._take(timeout=LOOK)
+                quiet = 0 if self._take(timeout=LOOK) else quiet + 1
+                if quiet == QUIET and not self._ray.cluster_resources().get("CPU"):
+                    self._warn("no node of the cluster has a core, and nothing begins before one comes")
         except KeyboardInterrupt:
             self._stop()
             raise

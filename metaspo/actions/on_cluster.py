@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from metaspo.console import err
+from metaspo.console import ExitCode, err, say_warning
 from metaspo.engine import Prepared
 from metaspo.engine.cluster import Outcome, Part, check_parts, part_of, run_on, seen_by_all, unpack
 from metaspo.engine.studies import Grid
@@ -68,15 +68,28 @@ def _run(
             if part.run and (directory := whose[part].directory):
                 unpack(outcome, directory)
             if not quiet:
-                how = "done" if outcome.status == 0 else f"not finished: {_reason(outcome)}"
-                where = f" on {outcome.node}" if outcome.node else ""
-                err.print(f"{ended}/{len(parts)} {part.name}: {how}{where}")
+                err.print(f"{ended}/{len(parts)} {part.name}: {_how(outcome, whose[part].config.name)}")
 
-        outcomes = run_on(address, parts, project=project, parallel=parallel or len(parts), told=told)
-    return [_reason(outcome) if outcome.status else "" for outcome in outcomes]
+        outcomes = run_on(address, parts, project=project, parallel=parallel or len(parts), told=told, warn=say_warning)
+    return [
+        _reason(outcome, item.config.name) if outcome.status else ""
+        for outcome, item in zip(outcomes, prepared, strict=True)
+    ]
 
 
-def _reason(outcome: Outcome) -> str:
-    """Why a part did not get to its end, in its own words."""
+def _how(outcome: Outcome, name: str) -> str:
+    """How the part of a run of that name ended, and where."""
+    where = f" on {outcome.node}" if outcome.node else ""
+    match outcome.status:
+        case 0:
+            return f"done{where}"
+        case ExitCode.INTERRUPTED:
+            return f"interrupted{where}"
+    return f"not finished{where}: {_reason(outcome, name)}"
+
+
+def _reason(outcome: Outcome, name: str) -> str:
+    """Why a part did not get to its end, in its own words, which begin with the name of its run."""
     errors = [line.removeprefix("error: ") for line in outcome.said.splitlines() if line.startswith("error: ")]
-    return "; ".join(errors) or outcome.said.strip() or f"ended with status {outcome.status}"
+    told = [line.removeprefix(f"{name}: ") for line in errors]
+    return "; ".join(told) or outcome.said.strip() or f"ended with status {outcome.status}"
