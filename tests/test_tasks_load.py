@@ -184,6 +184,39 @@ def test_questions_in_both_splits_are_noticed_and_kept(folder: Path) -> None:
     assert len(task.test) == 3
 
 
+def test_a_question_that_has_another_answer_the_second_time_is_told_with_both(tmp_path: Path) -> None:
+    _write(tmp_path / "train.jsonl", [("one", "yes"), ("two", "no"), ("one", ["no", "maybe"]), ("two", ["no", "yes"])])
+    notices: list[Notice] = []
+    load_task(_spec(), base_dir=tmp_path, seed=1, notify=notices.append)
+    assert "1 has another answer, such as 'no' in train.jsonl:3 for 'yes' in train.jsonl:1" in notices[0].message
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "test", "told"),
+    [
+        (
+            "label",
+            ["yes", "no"],
+            ["no", "maybe", "maybe"],
+            "2 test examples have labels that no train example has (maybe)",
+        ),
+        ("label", ["yes", "no"], ["no", "YES", ["maybe", "no"]], ""),
+        ("label", ["yes, but", "no"], ["yes, but"], ""),
+        ("labels", ["joy, fear", "none"], ["fear", "none", "joy, anger"], "1 test example has a label that no train"),
+        ("text", ["a"], ["b"], ""),
+    ],
+)
+def test_labels_of_test_examples_alone_are_told(
+    kind: str, train: list[object], test: list[object], told: str, tmp_path: Path
+) -> None:
+    _write(tmp_path / "train.jsonl", [(f"a{number}", answer) for number, answer in enumerate(train)])
+    _write(tmp_path / "test.jsonl", [(f"b{number}", answer) for number, answer in enumerate(test)])
+    notices: list[Notice] = []
+    load_task(_spec(test="test.jsonl", answer=kind, train_size=1), base_dir=tmp_path, seed=1, notify=notices.append)
+    assert [notice.kind for notice in notices] == (["new-labels"] if told else [])
+    assert not told or notices[0].message.startswith(told)
+
+
 def test_a_size_asked_for_and_not_there_is_noticed(folder: Path) -> None:
     notices: list[Notice] = []
     load_task(_spec(train_size=40), base_dir=folder, seed=1, notify=notices.append)
