@@ -21,9 +21,6 @@ class MetaSPO(Teleprompter):  # type: ignore[misc, unused-ignore] # DSPy is not 
     """Puts a system prompt before the instructions of every predictor, and optimizes it over all programs' rows.
 
     The programs' own instructions, demonstrations and models stay as they are.
-
-    Attributes:
-        result: of the last search; its `system_prompt` fits programs that it has never seen, too.
     """
 
     def __init__(
@@ -39,12 +36,20 @@ class MetaSPO(Teleprompter):  # type: ignore[misc, unused-ignore] # DSPy is not 
         `feedback`, which the model that writes prompts gets to see. That is `writer`, a model of the client's.
         `settings` are keys of a run's config: `iterations`, `outer = {"candidates": 9}`, `seed`, `early_rejection` …"""
         super().__init__()
-        self.result: RunResult | None = None
+        self._result: RunResult | None = None
         self._metric = metric
         self._connection = Connection(client)
         self._writer = writer
         self._system_prompt = system_prompt
         self._settings = settings
+
+    @property
+    def result(self) -> RunResult:
+        """Of the last search; its `system_prompt` fits programs that it has never seen, too. Raises `RuntimeError`
+        before the first."""
+        if self._result is None:
+            raise RuntimeError("MetaSPO has no result yet: call compile or compile_all first")
+        return self._result
 
     def compile(
         self,
@@ -64,14 +69,14 @@ class MetaSPO(Teleprompter):  # type: ignore[misc, unused-ignore] # DSPy is not 
     def compile_all(self, programs: Mapping[str, tuple[Any, Sequence[Any]]]) -> dict[str, Any]:
         """Several programs, each with its trainset, with the one system prompt that is best for all of them."""
         problems = {name: self._problem(program, list(rows)) for name, (program, rows) in programs.items()}
-        self.result = search(
+        found = self._result = search(
             problems,
             client=self._connection.client,
             writer=self._writer,
             system_prompt=self._system_prompt,
             settings=self._settings,
         )
-        return {name: with_system_prompt(self.result.system_prompt, program) for name, (program, _) in programs.items()}
+        return {name: with_system_prompt(found.system_prompt, program) for name, (program, _) in programs.items()}
 
     def _problem(self, program: Any, rows: list[Any]) -> Problem:  # noqa: ANN401 - DSPy's
         programs: dict[str, Any] = {}

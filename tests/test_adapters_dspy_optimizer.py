@@ -43,6 +43,12 @@ def metric(row: Any, said: Any, trace: object = None) -> float:  # noqa: ANN401 
     return float(said.answer == row.answer)
 
 
+def test_before_a_search_there_is_no_result(server: ChatServer, tmp_path: Path) -> None:
+    """And it need not be asked whether there is one: the docs' example is right for type checkers."""
+    with client_of(server, tmp_path) as client, pytest.raises(RuntimeError, match="call compile or compile_all first"):
+        _ = MetaSPO(metric, client=client, writer="m").result
+
+
 def test_one_system_prompt_is_found_for_several_programs_and_nothing_is_asked_when_run_again(
     server: ChatServer, tmp_path: Path
 ) -> None:
@@ -56,7 +62,6 @@ def test_one_system_prompt_is_found_for_several_programs_and_nothing_is_asked_wh
             optimizer = MetaSPO(metric, client=client, writer="m", **SMALL)
             better = optimizer.compile_all(programs)
         calls.append(server.calls)
-        assert optimizer.result is not None
         assert optimizer.result.system_prompt == "Be careful."
         assert (optimizer.result.train_before, optimizer.result.train_after) == (0.0, 1.0)
         for name, (first, _) in programs.items():
@@ -151,5 +156,4 @@ def test_equal_questions_with_different_answers_are_rows_of_their_own(server: Ch
     with client_of(server, tmp_path) as client, dspy.context(lm=LM("m", client=client, temperature=0.0)):
         optimizer = MetaSPO(metric, client=client, writer="m", **SMALL)
         optimizer.compile(dspy.Predict("question -> answer"), trainset=twice)
-    assert optimizer.result is not None
     assert optimizer.result.train_before == optimizer.result.train_after == 0.5
