@@ -3,7 +3,6 @@ malformed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import count
 from typing import Literal
 
 from metaspo.engine.config.schema import InnerTable, OuterTable, RunConfig
@@ -69,15 +68,14 @@ def _count(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     each = max((task.max_calls for task in (*sources, *guards)), default=1)
     initial = first_calls(config, tasks)
     guarded = sum(len(task.train) for task in guards)
-    rounds: dict[tuple[int, ...], tuple[CallBound, CallBound]] = {}
-    seen, left = (
-        prompts_seen(config, sources, iteration=0),
-        None if config.train_calls is None else config.train_calls - initial,
-    )
+    seen = prompts_seen(config, sources, iteration=0)
+    left = None if config.train_calls is None else config.train_calls - initial
     inner, outer, optimizer = 0, 0, induced * sum(task.user_texts for task in sources)
-    for number in count(1) if left is not None else range(1, config.iterations + 1):
+    rounds: dict[tuple[int, ...], tuple[CallBound, CallBound]] = {}
+    number = 1
+    while left is not None or number <= config.iterations:
         seen = prompts_seen(config, sources, iteration=number)
-        if seen not in rounds:
+        if seen not in rounds:  # which a search may take long to work out
             rounds[seen] = _rounds(config, trains, seen=seen, guarded=guarded, forms=forms)
         most = rounds[seen]
         spare = reserved(config, tasks, iteration=number)
@@ -88,9 +86,11 @@ def _count(config: RunConfig, tasks: Sequence[Task]) -> Calls:
             alike = config.iterations - number + 1 if left is None else max(1, left // max(1, calls))
         inner, outer = inner + alike * first.base, outer + alike * second.base
         optimizer += alike * (first.optimizer + second.optimizer)
-        left = None if left is None else left - alike * calls
-        if alike > 1 if left is None else left <= 0 or not calls:
-            break
+        number += alike
+        if left is not None:
+            left -= alike * calls
+            if left <= 0 or not calls:
+                break
     test = _tested(config, tasks, seen=seen)
     return Calls(initial=initial, inner=inner * each, outer=outer * each, test=test, optimizer=optimizer)
 
