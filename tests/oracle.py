@@ -65,6 +65,11 @@ def average(nodes: Sequence[Evaluation]) -> float:
     return fsum(node.score for node in nodes) / len(nodes)
 
 
+def formless(node: Evaluation) -> bool:
+    """Whether most answers could not be read."""
+    return 2 * sum(failure.prediction is None for failure in node.failures) > len(node.grades)
+
+
 class Oracle:
     """Runs a config sequentially; `selections` then holds what was selected, by address."""
 
@@ -131,7 +136,11 @@ class Oracle:
                 user = self.induced(task, f"induced/task={task.name}/prompt={number}")
                 if user is not None and user not in nodes:
                     nodes[user] = self.score_at(f"induced/task={task.name}", task, system, user)
-            plain[task.name] = [node for node in nodes.values() if not node.refused] or list(kept[task.name])
+            first = kept[task.name][0]
+            usable = [node for node in nodes.values() if not node.refused] or [first]
+            plain[task.name] = different([node if formless(node) == formless(first) else first for node in usable])
+            if self.config.inner.candidates:
+                kept[task.name] += [node for node in usable if node not in plain[task.name]]
         return plain
 
     def induced(self, task: Task, place: str) -> str | None:

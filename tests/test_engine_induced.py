@@ -79,3 +79,42 @@ def test_one_that_stays_faulty_is_none() -> None:
     assert runs.session() is not None
     none = [event.none or "" for event in runs.journal.events if isinstance(event, Proposal)]
     assert any("quotes an example" in why for why in none)
+
+
+@dataclass(frozen=True, slots=True)
+class Wordy(World):
+    """Answers out of form under prompts that hold, or do not hold, what an induced one says."""
+
+    induced_too: bool = False
+
+    def base(self, request: Request) -> str:
+        """As the world's, in the form asked for or not."""
+        induced = "Be precise." in request.messages[-1].content
+        return "I would rather not say." if induced is self.induced_too else World.base(self, request)
+
+    def optimizer(self, request: Request) -> str:
+        """An induced prompt, or as the world's."""
+        induces = "<pairs>" in request.messages[-1].content
+        return "<user_prompt>Be precise.</user_prompt>" if induces else World.optimizer(self, request)
+
+
+@pytest.mark.parametrize("induced_too", [False, True], ids=["first one out of form", "induced one out of form"])
+def test_where_one_of_first_and_induced_is_out_of_form_system_prompts_are_compared_under_the_first(
+    induced_too: bool,
+) -> None:
+    """Unseen tasks come with such; the induced one stays a user prompt, and may become the best."""
+    outer = {"candidates": 2, "under": "induced", "induced": 1}
+    config = make_config({"iterations": 1, "inner": {"candidates": 1, "keep": 1}, "outer": outer})
+    task = make_task("evenness", train=8)
+    runs = Runs(config, [task], Wordy(2, malformed=0.0, induced_too=induced_too), timing=1, width=4)
+    result = runs.session()
+    assert result is not None
+    systems = {event.system for event in runs.journal.events if isinstance(event, Proposal) and event.system}
+    compared = [
+        request.messages[-1].content
+        for request in runs.answered
+        if request.model == "answerer" and request.messages[0].content in systems - {result.system_prompt}
+    ]
+    assert compared
+    assert not any("Be precise." in text for text in compared)
+    assert any("Be precise." in prompt for prompt in result.user_prompts["evenness"]) is not induced_too

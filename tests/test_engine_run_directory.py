@@ -121,6 +121,7 @@ def test_names_of_runs_stay_what_they_are() -> None:
         ({"outer": {"under": "induced"}}, "3a0bc8ec"),
         ({"outer": {"strategy": "informed"}}, "43bf4d75"),
         ({"inner": {"strategy": "informed"}}, "5243a710"),
+        ({"outer": {"under": "induced"}}, "432ac0ca"),
         ({"ties": "earlier"}, "c1ae6724"),
         ({"racing": 0.05, "rows": 3, "ties": "earlier"}, "72937ee4"),
     ],

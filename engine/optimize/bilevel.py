@@ -83,9 +83,10 @@ def _user_luck(first: RunState, final: RunState) -> float | None:
     before, after = ([state.kept[0] for state in of.tasks] for of in (first, final))
     others = {
         (task := state.task).name: len(
-            {*(card.pair.user for card in state.plain), *(tried.prompt for tried in state.tried)} - {task.user_prompt}
+            {*(card.pair.user for card in (*begun.kept, *state.plain)), *(tried.prompt for tried in state.tried)}
+            - {task.user_prompt}
         )
-        for state in final.tasks
+        for begun, state in zip(first.tasks, final.tasks, strict=True)
     }
     return luck_of_users(before, after, others)
 

@@ -13,6 +13,7 @@ from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import score_of
 from metaspo.engine.selection.shared_gain import by_task
+from metaspo.engine.tasks import Task
 
 
 async def score_first(context: RunContext) -> RunState:
@@ -22,7 +23,7 @@ async def score_first(context: RunContext) -> RunState:
     cards, guarding = every[: len(context.sources)], every[len(context.sources) :]
     plain = await gather(_plain(context, card, position) for position, card in enumerate(cards))
     tasks = tuple(
-        TaskState(task=task, kept=(card,), plain=beside)
+        _task_state(task, card, beside, searched=context.config.inner.candidates > 0)
         for task, card, beside in zip(context.sources, cards, plain, strict=True)
     )
     guards = tuple(
@@ -35,6 +36,23 @@ async def score_first(context: RunContext) -> RunState:
     _tell_unreadable(context, cards)
     context.observer.new_best(score=state.best_score, address="init")
     return state
+
+
+def _task_state(task: Task, first: Scorecard, plain: Sequence[Scorecard], *, searched: bool) -> TaskState:
+    """A task as it begins; `plain`: what system prompts were to be compared under, `searched`: whether it has rounds.
+
+    Where most answers to an induced prompt can be read and most to the first one cannot, or the other way round, system
+    prompts are compared under the first one in its place. Unseen tasks come with such: so form is what there is to
+    mend, or nothing to be looked for. The induced one stays as a user prompt.
+    """
+    fit = {card.pair.user: card for card in (card if _formless(card) == _formless(first) else first for card in plain)}
+    aside = (card for card in plain if searched and card.pair.user not in fit)
+    return TaskState(task=task, kept=(first, *aside), plain=tuple(fit.values()))
+
+
+def _formless(card: Scorecard) -> bool:
+    """Whether most answers could not be read."""
+    return 2 * card.malformed > len(card.outcomes)
 
 
 def _tell_idle_guards(context: RunContext, guards: Sequence[GuardState]) -> None:
