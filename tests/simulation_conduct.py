@@ -24,6 +24,7 @@ from metaspo.scheduling import (
     Gateway,
     GatewayStatistics,
     GivenUp,
+    HeldBack,
     Lane,
     LaneGaveUp,
     LaneSettings,
@@ -264,9 +265,11 @@ class Conduct:
                 rates.slow_down(now, self._gateway.statistics().lanes[lane])
 
     def _may_rest(self, lane: str, name: str, seconds: float | None) -> bool:
-        """Whether a server at its limit may rest in place of the lane: for so long, and there is a standby."""
+        """Whether a server at its limit may rest in place of the lane: for so long, or already, or as soon as another
+        refusal of this moment is heard; and there is a standby."""
         standby = {each.name for each in self._gateway.statistics().lanes[lane].endpoints if each.standby}
-        long = (seconds or 0.0) > LONGEST_HOLD or self._server(name).health != "up"
+        server = self._server(name)
+        long = max(seconds or 0.0, *server.limited, 0.0) > LONGEST_HOLD or server.health != "up"
         return long and name not in standby and bool(standby)
 
     def _has_another(self, lane: str, name: str) -> bool:
@@ -309,11 +312,13 @@ class Conduct:
                 self._retried += 1
             case ConcurrencyChanged():
                 conduct.rates.change(event)
+            case HeldBack():
+                conduct.rates.held(event.at)
             case LimitsLearned():
                 limits = (event.requests_per_minute, event.tokens_per_minute)
                 if limits == conduct.limits:
                     self._breaks(f"{event.lane} has learned nothing new: {event}")
-                conduct.limits = limits
+                conduct.limits, conduct.rates.limited = limits, True
             case LaneGaveUp(final=True):
                 answering = {name for name in conduct.servers if self._server(name).answered_at > -inf}
                 if not any(answering <= judges for judges in conduct.judges.values()):

@@ -9,6 +9,7 @@ MOMENT = 1e-6
 MIN_HOLD = 0.75  # seconds that a refusal holds a lane back which does not say for how long
 COOL_DOWN = 15.0  # seconds in which a storm of refusals cuts, or slows down, once
 CUT = 0.8
+TO_KNOW_CHANCE = 2  # refusals after which the next one may be one by chance
 RAMP_CUT, RAMP_GROWTH, RAMP_PERIOD = 0.7, 1.5, 900.0
 RAMP_LOOK = 600.0  # seconds for which a ramp is looked at: later it may be over
 
@@ -16,7 +17,7 @@ RAMP_LOOK = 600.0  # seconds for which a ramp is looked at: later it may be over
 class Rates:
     """One lane's, told of every call that reaches a server and of every refusal; `breaks` is told what must not be.
 
-    `free` is true for a lane that finds its own number of calls in flight, and keeps to no limit on them meanwhile.
+    `limited` is true once the lane knows of limits.
     """
 
     def __init__(self, lane: str, settings: LaneSettings, *, breaks: Callable[[str], None]) -> None:
@@ -24,7 +25,9 @@ class Rates:
         self._breaks = breaks
         self._cuts = settings.concurrency == "auto"
         self._arrivals: list[float] = []
+        self.limited = settings.requests_per_minute is not None or settings.tokens_per_minute is not None
         self._holds: list[tuple[float, float]] = []  # when each refusal was heard, and until when it holds
+        self._held_at: set[float] = set()  # when the lane said that one holds it
         self._ramp: tuple[float, float] | None = None  # when the lane was told to slow down, and its rate from there
         self._since_ramp = 0
         self._limit: int | None = None
@@ -37,7 +40,7 @@ class Rates:
     def go(self, now: float) -> None:
         """A call is sent."""
         for heard, until in self._holds:
-            if heard < now < until - MOMENT:
+            if heard < now < until - MOMENT and not self._may_be_by_chance(heard):
                 self._breaks(f"{self._lane} sends {until - now:.2f} seconds before a refusal is over")
         self._holds = [hold for hold in self._holds if hold[1] > now]
         if self._ramp is not None and now > self._ramp[0]:
@@ -50,9 +53,19 @@ class Rates:
                 )
         self._check_cuts(now)
 
+    def _may_be_by_chance(self, heard: float) -> bool:
+        """Whether a refusal may say nothing of limits: the lane knows of none, did not say that it is held, and was
+        refused at a lower pace before, too."""
+        earlier = sum(at < heard for at in self._held_at)
+        return not self.limited and heard not in self._held_at and earlier >= TO_KNOW_CHANCE
+
     def arrive(self, now: float) -> None:
         """A call has reached a server that listens, and counts there."""
         self._arrivals.append(now)
+
+    def held(self, now: float) -> None:
+        """The lane says that a refusal holds it."""
+        self._held_at.add(now)
 
     def hold(self, now: float, seconds: float | None) -> None:
         """The provider refuses a call for the rate, and says for how long, or does not."""
