@@ -24,8 +24,8 @@ from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.strategies.meta_prompts import user_message_of
 from metaspo.engine.tasks import Example, Task, TaskError, TaskSpec, load_task
 from metaspo.engine.tasks.images import LARGEST
+from metaspo.engine.tasks.notices import Notice
 from metaspo.engine.tasks.programs import Call, Program
-from metaspo.engine.tasks.sampling import Notice
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n" + b"a", b"\xff\xd8\xff" + b"b"
 PAIR = PromptPair("Be exact.", "Look: {question}")

@@ -217,6 +217,26 @@ def test_labels_of_test_examples_alone_are_told(
     assert not told or notices[0].message.startswith(told)
 
 
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        (["['Paris', 'Rome']", "['Oslo']", "Bern"], 2),
+        (["{'text': ['Paris'], 'start': [1]}"], 1),
+        (["['Paris']", "Oslo"], 0),
+        (['["Paris"]', "[1, 2]", "{x}"], 0),
+    ],
+)
+def test_lists_that_a_table_holds_as_text_are_told(answers: list[str], told: int, tmp_path: Path) -> None:
+    _write(tmp_path / "train.jsonl", [(f"q{number}", answer) for number, answer in enumerate(answers)])
+    notices: list[Notice] = []
+    load_task(_spec(), base_dir=tmp_path, seed=1, notify=notices.append)
+    assert [(notice.kind, notice.count) for notice in notices] == [("written-lists", told)] * (told > 0)
+    row = json.dumps({"question": "q", "answer": "a", "options": "['a', 'b']"})
+    (tmp_path / "train.jsonl").write_text(row, encoding="utf-8")
+    with pytest.raises(TaskError, match=r"column 'options' is a list written as text, .* save the data as JSONL"):
+        load_task(_spec(answer="letter", columns={"choices": "options"}), base_dir=tmp_path, seed=1)
+
+
 def test_a_size_asked_for_and_not_there_is_noticed(folder: Path) -> None:
     notices: list[Notice] = []
     load_task(_spec(train_size=40), base_dir=folder, seed=1, notify=notices.append)

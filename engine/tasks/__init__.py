@@ -46,8 +46,8 @@ if TYPE_CHECKING:
         build_metric,
         squad_normalize,
     )
+    from metaspo.engine.tasks.notices import Notice
     from metaspo.engine.tasks.numberwords import digits_for_words
-    from metaspo.engine.tasks.sampling import Notice
     from metaspo.engine.tasks.spec import TaskSpec
     from metaspo.engine.tasks.written import task
 else:

@@ -9,10 +9,16 @@ from typing import Final
 from metaspo.engine.tasks.shown import shown
 
 MAX_OPTIONS: Final = len(ascii_uppercase)
+AS_LISTS: Final = "save the data as JSONL or Parquet, where a list stays one"
 
 
 class ChoiceError(ValueError):
     """Options or an answer among them that cannot be lettered; `str()` says what is wrong with them."""
+
+
+def is_written_list(text: str) -> bool:
+    """Whether a text is a list or table of texts as Python writes one: what pandas makes of such a column in a CSV."""
+    return text[:2] in ("['", "{'") and text[-1] in "]}"
 
 
 def option_order(options: Sequence[str], *, question: str, shuffle: bool) -> tuple[int, ...]:
@@ -20,6 +26,8 @@ def option_order(options: Sequence[str], *, question: str, shuffle: bool) -> tup
 
     Raises `ChoiceError` for fewer than two options or more than there are letters.
     """
+    if len(options) == 1 and is_written_list(options[0]):
+        raise ChoiceError(f"is a list written as text, {shown(options[0])}: {AS_LISTS}")
     if not 2 <= len(options) <= MAX_OPTIONS:
         raise ChoiceError(f"holds {len(options)} options; there must be 2 to {MAX_OPTIONS}")
     order = list(range(len(options)))

@@ -18,8 +18,8 @@ from metaspo.engine.tasks.formats.labels import label_key
 from metaspo.engine.tasks.history import history_of
 from metaspo.engine.tasks.images import images_of
 from metaspo.engine.tasks.metric_spec import MetricTable
+from metaspo.engine.tasks.notices import Split
 from metaspo.engine.tasks.numberwords import digits_for_words
-from metaspo.engine.tasks.sampling import Split
 from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.sources import read_rows
 from metaspo.engine.tasks.spec import TaskSpec

@@ -17,16 +17,9 @@ from metaspo.engine.tasks.graders import Grader
 from metaspo.engine.tasks.imports import source_digest
 from metaspo.engine.tasks.metric_spec import MetricTable, of_a_program, path_of
 from metaspo.engine.tasks.metrics import Agreement, build_metric, own_metric
+from metaspo.engine.tasks.notices import Notice, Notify, ignore, tell_of_data
 from metaspo.engine.tasks.programs import Program, build_program
-from metaspo.engine.tasks.sampling import (
-    Notice,
-    Notify,
-    ignore,
-    notice_new_labels,
-    notice_overlap,
-    notice_repeats,
-    sampled,
-)
+from metaspo.engine.tasks.sampling import sampled
 from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.spec import TaskSpec
 
@@ -76,10 +69,7 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify, reader: Rea
             notify(Notice(task=spec.name, kind="bad-rows", count=len(bad), message=message))
     train = sampled(spec, "train", rows.train, seed, notify)
     test = sampled(spec, "test", rows.test, seed, notify)
-    notice_repeats(spec, "train", train, notify)
-    notice_repeats(spec, "test", test, notify)
-    notice_overlap(spec, train, test, notify)
-    notice_new_labels(spec, rows.train, test, notify)
+    tell_of_data(spec, train, test, pool=rows.train, notify=notify)
     if free := _is_free(spec, (*train, *test)):
         answer_format = Text(number_words=spec.answer.number_words, free=True)
     first = spec.user_prompt or (PLACEHOLDER if free else f"{PLACEHOLDER}\n\n{answer_format.describe()}")
