@@ -183,10 +183,10 @@ class CallsOut:
             queued = False  # nothing of that goes before one of these has ended
         last = not queued and (idle or few)
         self.late.clear()
-        self.overdue_at, watched = now + LOOK_AGAIN, 0
+        watched, following = 0, inf
         for call in self:
             if now < call.sent + soonest:  # and so are all that were sent later
-                self.overdue_at = min(self.overdue_at, call.sent + soonest)
+                following = call.sent + soonest
                 break
             watched += 1
             if now >= call.sent + limit:
@@ -194,9 +194,12 @@ class CallsOut:
                 self.abort(call, TimedOut(words))
             elif call is call.flight.out[-1] and self._hangs(call, now, last=last):
                 self._remedy(call, now, last=last, queued=queued, room=room)
-        if watched:
+        if not self._calls:
+            self.overdue_at = inf
+        elif watched:
             self.overdue_at = now + (LOOK_AT_FEW if watched <= MANY else LOOK_AGAIN)
-        self.overdue_at = max(self.overdue_at, now + LOOK_AT_FEW) if self._calls else inf
+        else:
+            self.overdue_at = min(max(following, now + LOOK_AT_FEW), now + LOOK_AGAIN)
 
     def out_since(self, then: float | None) -> bool:
         """Whether one that was sent by that time is."""
