@@ -106,20 +106,23 @@ class Pool:
         wanted = self._needed is not NONE
         if now < self.due and (self._refused or not wanted):
             return None
-        least, most = NONE, NONE
-        if wanted:
-            ahead = [0.0 if cap == inf else cap / PARTS for cap in self._caps]
-            short = [
-                0.0 if cap == inf else need - aside
-                for need, aside, cap in zip(self._needed, self._aside, self._caps, strict=True)
-            ]
-            least = Amounts(*(max(0.0, each) for each in short))
-            most = Amounts(
-                *(max(0.0, each) + more if each > -more / 2 else 0.0 for each, more in zip(short, ahead, strict=True))
-            )
+        least, most = self._wanted() if wanted else (NONE, NONE)
         self.due, self._needed = now + lease / 3, NONE
         left = any(aside - spent > SLACK for aside, spent in zip(self._aside, taken, strict=True))
         return CapAsk(self.group, self._holder, self._caps, least, most, out or left)
+
+    def _wanted(self) -> tuple[Amounts, Amounts]:
+        """What is needed beyond what is set aside, and with it as much more as is asked for ahead."""
+        ahead = [0.0 if cap == inf else cap / PARTS for cap in self._caps]
+        short = [
+            0.0 if cap == inf else need - aside
+            for need, aside, cap in zip(self._needed, self._aside, self._caps, strict=True)
+        ]
+        least = Amounts(*(max(0.0, each) for each in short))
+        most = Amounts(
+            *(max(0.0, each) + more if each > -more / 2 else 0.0 for each, more in zip(short, ahead, strict=True))
+        )
+        return least, most
 
     def told(self, asked: CapAsk, got: Set, now: float, *, out: bool) -> None:
         """What was set aside, or given back."""
