@@ -16,7 +16,7 @@ from metaspo.engine.config.schema import ROLES, RunConfig
 from metaspo.engine.config.toml import as_toml
 from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.journal.journal import StoredJournal
-from metaspo.engine.journal.view import RunView
+from metaspo.engine.journal.view import AllSessions, RunView
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.files import Data
@@ -194,7 +194,7 @@ def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...
     gain = next((gain for gain in summary.gains if gain.role == "target"), None) if summary else None
     view = None if result else RunView.of(StoredJournal(run.journal))
     points = view.history.points(weights_of(config), sources=sources_of(config)) if view else ()
-    spent = view.all_sessions if view else summary.all_sessions if summary else None
+    spent = view.all_sessions if view else summary.all_sessions if summary else AllSessions()
     # A session that goes on has taken longer than it said with its last line.
     unsaid = time() - view.start.wall - view.session.seconds if view and data["running"] and view.start.wall else 0.0
     return RunLine(
@@ -209,11 +209,11 @@ def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...
         before=result["train_before"] if result else points[0].score if points else None,
         after=result["train_after"] if result else points[-1].score if points else None,
         gain=gain.gain if gain else None,
-        calls=spent.calls if spent else 0,
-        dollars=spent.dollars if spent else 0.0,
-        unpriced=spent.unpriced if spent else 0,
-        seconds=spent.seconds + max(0.0, unsaid) if spent else 0.0,
-        at_least=spent is not None and spent.at_least,
+        calls=spent.calls,
+        dollars=spent.dollars,
+        unpriced=spent.unpriced,
+        seconds=spent.seconds + max(0.0, unsaid),
+        at_least=spent.at_least,
         goes_on_with=data.get("goes_on_with", ""),
         hindered=data.get("hindered", ""),
     )
