@@ -82,22 +82,19 @@ class Counted(KeyedRequests):
         return [request_key(self._requests[position]) for position in positions]
 
 
-def test_of_what_is_in_the_store_no_request_is_made() -> None:
+@pytest.mark.virtual
+async def test_of_what_is_in_the_store_no_request_is_made() -> None:
     """Nor for the lane, which keeps in mind what the model answers: it makes that where it has to ask it again."""
-
-    async def main() -> None:
-        server, store = Server(), MemoryStore()
-        async with Gateway([Lane("lane", [server])], store=store) as gateway:
-            await gateway.complete_many([ask(number) for number in range(0, 600, 2)], lane="lane")
-            requests = Counted(600)
-            answers = await gateway.complete_many(requests, lane="lane")
-            assert [position for position in requests.made if position % 2] == list(range(1, 600, 2))
-            assert len(requests.made) == 300
-            again = Counted(600)
-            assert list((await gateway.lookup_many(again, lane="lane")).values()) == answers
-            assert again.made == []
-
-    run_virtual(main())
+    server, store = Server(), MemoryStore()
+    async with Gateway([Lane("lane", [server])], store=store) as gateway:
+        await gateway.complete_many([ask(number) for number in range(0, 600, 2)], lane="lane")
+        requests = Counted(600)
+        answers = await gateway.complete_many(requests, lane="lane")
+        assert [position for position in requests.made if position % 2] == list(range(1, 600, 2))
+        assert len(requests.made) == 300
+        again = Counted(600)
+        assert list((await gateway.lookup_many(again, lane="lane")).values()) == answers
+        assert again.made == []
 
 
 def test_what_the_lane_asks_again_in_doubt_is_the_last_of_what_was_in_the_store() -> None:

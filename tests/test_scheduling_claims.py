@@ -14,7 +14,6 @@ from real_redis import RealRedis
 from scheduling_world import Server, ask, now
 
 from metaspo.backends import Completion, Request, RequestRejected
-from metaspo.backends.loops.virtual_time import run_virtual
 from metaspo.cache import DiskStore, Entry, MemoryStore, Store, StoreError, request_key
 from metaspo.cache.redis.store import RedisStore
 from metaspo.cache.testing import claims_of, make_entry
@@ -37,106 +36,94 @@ def texts(results: list[Completion | RequestRejected]) -> list[str]:
     return [result.text for result in results if isinstance(result, Completion)]
 
 
-def test_two_that_ask_the_same_share_the_work(tmp_path: Path) -> None:
+@pytest.mark.virtual
+async def test_two_that_ask_the_same_share_the_work(tmp_path: Path) -> None:
     """Every question is asked once, both get all answers, each pays for about half, and it takes half of the time."""
-
-    async def main() -> None:
-        server, accounts = Server(), (Account(), Account())
-        async with (
-            process(DiskStore(tmp_path / "cache"), server) as one,
-            process(DiskStore(tmp_path / "cache"), server) as other,
-        ):
-            began = anyio.current_time()
-            answers = await asyncio.gather(
-                one.complete_many(BATCH, lane="lane", account=accounts[0]),
-                other.complete_many(BATCH, lane="lane", account=accounts[1]),
-            )
-            took = anyio.current_time() - began
-        assert Counter(text for text, _ in server.calls) == Counter(server.finished)
-        assert len(server.calls) == len(set(server.finished)) == len(BATCH)
-        assert texts(answers[0]) == texts(answers[1])
-        assert len(texts(answers[0])) == len(BATCH)
-        calls = [account.statistics().total.calls for account in accounts]
-        assert sum(calls) == len(BATCH)
-        assert min(calls) > len(BATCH) / 3
-        hits = [account.statistics().total.hits for account in accounts]
-        assert [asked + found for asked, found in zip(calls, hits, strict=True)] == [len(BATCH)] * 2
-        assert took < len(BATCH) / 4 * 0.75
-
-    run_virtual(main())
+    server, accounts = Server(), (Account(), Account())
+    async with (
+        process(DiskStore(tmp_path / "cache"), server) as one,
+        process(DiskStore(tmp_path / "cache"), server) as other,
+    ):
+        began = anyio.current_time()
+        answers = await asyncio.gather(
+            one.complete_many(BATCH, lane="lane", account=accounts[0]),
+            other.complete_many(BATCH, lane="lane", account=accounts[1]),
+        )
+        took = anyio.current_time() - began
+    assert Counter(text for text, _ in server.calls) == Counter(server.finished)
+    assert len(server.calls) == len(set(server.finished)) == len(BATCH)
+    assert texts(answers[0]) == texts(answers[1])
+    assert len(texts(answers[0])) == len(BATCH)
+    calls = [account.statistics().total.calls for account in accounts]
+    assert sum(calls) == len(BATCH)
+    assert min(calls) > len(BATCH) / 3
+    hits = [account.statistics().total.hits for account in accounts]
+    assert [asked + found for asked, found in zip(calls, hits, strict=True)] == [len(BATCH)] * 2
+    assert took < len(BATCH) / 4 * 0.75
 
 
-def test_what_another_one_asks_holds_no_slot(tmp_path: Path) -> None:
+@pytest.mark.virtual
+async def test_what_another_one_asks_holds_no_slot(tmp_path: Path) -> None:
     """One that waits for a slow answer of another process goes on with everything else."""
-
-    async def main() -> None:
-        slow, fast = Server(latency=100), Server()
-        async with (
-            process(DiskStore(tmp_path / "cache"), slow) as one,
-            process(DiskStore(tmp_path / "cache"), fast, slots=1) as other,
-        ):
-            first = asyncio.create_task(one.complete(BATCH[0], lane="lane"))
-            await asyncio.sleep(1)
-            began = anyio.current_time()
-            whole = asyncio.create_task(other.complete_many(BATCH, lane="lane"))
-            await other.complete(BATCH[-1], lane="lane")
-            assert anyio.current_time() - began < 70
-            assert len(texts(await whole)) == len(BATCH)
-            assert await first == await other.complete(BATCH[0], lane="lane")
-        assert len(fast.calls) == len(BATCH) - 1
-
-    run_virtual(main())
+    slow, fast = Server(latency=100), Server()
+    async with (
+        process(DiskStore(tmp_path / "cache"), slow) as one,
+        process(DiskStore(tmp_path / "cache"), fast, slots=1) as other,
+    ):
+        first = asyncio.create_task(one.complete(BATCH[0], lane="lane"))
+        await asyncio.sleep(1)
+        began = anyio.current_time()
+        whole = asyncio.create_task(other.complete_many(BATCH, lane="lane"))
+        await other.complete(BATCH[-1], lane="lane")
+        assert anyio.current_time() - began < 70
+        assert len(texts(await whole)) == len(BATCH)
+        assert await first == await other.complete(BATCH[0], lane="lane")
+    assert len(fast.calls) == len(BATCH) - 1
 
 
-def test_who_fails_leaves_the_question_to_others(tmp_path: Path) -> None:
+@pytest.mark.virtual
+async def test_who_fails_leaves_the_question_to_others(tmp_path: Path) -> None:
     """A claim ends with its call; then the other one asks, once."""
+    bad, good = Server(latency=10), Server()
 
-    async def main() -> None:
-        bad, good = Server(latency=10), Server()
+    async def break_down(request: object) -> None:
+        await asyncio.sleep(10)
+        raise RequestRejected("It does not like that.")
 
-        async def break_down(request: object) -> None:
-            await asyncio.sleep(10)
-            raise RequestRejected("It does not like that.")
-
-        bad.work = break_down  # type: ignore[method-assign]
-        async with (
-            process(DiskStore(tmp_path / "cache"), bad) as one,
-            process(DiskStore(tmp_path / "cache"), good) as other,
-        ):
-            failing = asyncio.create_task(one.complete_many(BATCH[:1], lane="lane"))
-            await asyncio.sleep(1)
-            assert (await other.complete(BATCH[0], lane="lane")).text
-            assert isinstance((await failing)[0], RequestRejected)
-        assert len(good.calls) == 1
-        assert good.calls[0][1] >= 10
-
-    run_virtual(main())
+    bad.work = break_down  # type: ignore[method-assign]
+    async with (
+        process(DiskStore(tmp_path / "cache"), bad) as one,
+        process(DiskStore(tmp_path / "cache"), good) as other,
+    ):
+        failing = asyncio.create_task(one.complete_many(BATCH[:1], lane="lane"))
+        await asyncio.sleep(1)
+        assert (await other.complete(BATCH[0], lane="lane")).text
+        assert isinstance((await failing)[0], RequestRejected)
+    assert len(good.calls) == 1
+    assert good.calls[0][1] >= 10
 
 
-def test_who_leaves_what_another_one_asks_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.virtual
+async def test_who_leaves_what_another_one_asks_leaves_nothing_behind(tmp_path: Path) -> None:
     """Its waiting can be cancelled, its gateway closed; the answer comes to whoever still waits."""
-
-    async def main() -> None:
-        server, idle = Server(latency=10), Server()
-        async with process(DiskStore(tmp_path / "cache"), server) as one:
-            first = asyncio.create_task(one.complete(BATCH[0], lane="lane"))
+    server, idle = Server(latency=10), Server()
+    async with process(DiskStore(tmp_path / "cache"), server) as one:
+        first = asyncio.create_task(one.complete(BATCH[0], lane="lane"))
+        await asyncio.sleep(1)
+        async with process(DiskStore(tmp_path / "cache"), idle) as other:
+            leaver = asyncio.create_task(other.complete(BATCH[0], lane="lane"))
             await asyncio.sleep(1)
-            async with process(DiskStore(tmp_path / "cache"), idle) as other:
-                leaver = asyncio.create_task(other.complete(BATCH[0], lane="lane"))
-                await asyncio.sleep(1)
-                leaver.cancel()
-                await asyncio.wait([leaver])
-                assert leaver.cancelled()
-                left = asyncio.create_task(other.complete(BATCH[0], lane="lane"))
-                await asyncio.sleep(1)
-            with pytest.raises(Exception, match="closed"):
-                await left
-            assert (await first).text
-        assert idle.calls == []
-        async with DiskStore(tmp_path / "cache") as store:
-            assert await claims_of(store).claim_many([request_key(BATCH[0])]) == {request_key(BATCH[0])}
-
-    run_virtual(main())
+            leaver.cancel()
+            await asyncio.wait([leaver])
+            assert leaver.cancelled()
+            left = asyncio.create_task(other.complete(BATCH[0], lane="lane"))
+            await asyncio.sleep(1)
+        with pytest.raises(Exception, match="closed"):
+            await left
+        assert (await first).text
+    assert idle.calls == []
+    async with DiskStore(tmp_path / "cache") as store:
+        assert await claims_of(store).claim_many([request_key(BATCH[0])]) == {request_key(BATCH[0])}
 
 
 class OnceUnreadable(DiskStore):
@@ -151,20 +138,17 @@ class OnceUnreadable(DiskStore):
         return await super().get_many(keys)  # type: ignore[arg-type]
 
 
-def test_a_store_that_fails_while_something_is_claimed_is_told(tmp_path: Path) -> None:
+@pytest.mark.virtual
+async def test_a_store_that_fails_while_something_is_claimed_is_told(tmp_path: Path) -> None:
     """Nobody waits for ever, nothing is asked, and the claim is free again."""
-
-    async def main() -> None:
-        server = Server()
-        async with DiskStore(tmp_path / "cache") as other:
-            await claims_of(other).claim_many(["0" * 64])  # so that there is somebody else
-            async with process(OnceUnreadable(tmp_path / "cache"), server) as gateway:
-                with pytest.raises(StoreError, match="cannot be read"):
-                    await gateway.complete(BATCH[0], lane="lane")
-                assert server.calls == []
-                assert (await gateway.complete(BATCH[0], lane="lane")).text
-
-    run_virtual(main())
+    server = Server()
+    async with DiskStore(tmp_path / "cache") as other:
+        await claims_of(other).claim_many(["0" * 64])  # so that there is somebody else
+        async with process(OnceUnreadable(tmp_path / "cache"), server) as gateway:
+            with pytest.raises(StoreError, match="cannot be read"):
+                await gateway.complete(BATCH[0], lane="lane")
+            assert server.calls == []
+            assert (await gateway.complete(BATCH[0], lane="lane")).text
 
 
 async def test_on_a_server_every_question_is_asked_once(redis_server: RealRedis) -> None:
@@ -247,21 +231,18 @@ class FarStore(MemoryStore):
         return self.slow
 
 
-def test_a_gateway_that_is_closed_while_it_claims_gives_the_claim_back() -> None:
+@pytest.mark.virtual
+async def test_a_gateway_that_is_closed_while_it_claims_gives_the_claim_back() -> None:
     """Else others would wait for as long as the lease lasts for an answer that nobody asks for."""
-
-    async def main() -> None:
-        store, server = FarStore(), Server()
-        async with process(store, server) as gateway:
-            asking = asyncio.create_task(gateway.complete(BATCH[0], lane="lane"))
-            await asyncio.sleep(0.5)
-            assert store.slow.held == {request_key(BATCH[0])}
-        with pytest.raises(Exception, match="closed"):
-            await asking
-        assert not store.slow.held
-        assert server.calls == []
-
-    run_virtual(main())
+    store, server = FarStore(), Server()
+    async with process(store, server) as gateway:
+        asking = asyncio.create_task(gateway.complete(BATCH[0], lane="lane"))
+        await asyncio.sleep(0.5)
+        assert store.slow.held == {request_key(BATCH[0])}
+    with pytest.raises(Exception, match="closed"):
+        await asking
+    assert not store.slow.held
+    assert server.calls == []
 
 
 class ScriptedClaims:
@@ -574,23 +555,20 @@ class Failing(DiskStore):
         return await super().get_many(keys)
 
 
+@pytest.mark.virtual
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_mistake_in_a_store_leaves_nobody_waiting(tmp_path: Path) -> None:
+async def test_a_mistake_in_a_store_leaves_nobody_waiting(tmp_path: Path) -> None:
     """Whoever waits for what is being claimed is told of it."""
-
-    async def main() -> None:
-        server = Server()
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        async with process(DiskStore(tmp_path / "cache"), server) as one:
-            asked = asyncio.create_task(one.complete(ask(1), lane="lane"))
-            await asyncio.sleep(0.1)
-            async with process(Failing(tmp_path / "cache"), server) as other:
-                with pytest.raises(StoreError, match="a mistake") as failed:
-                    await other.complete(ask(1), lane="lane")
-                assert isinstance(failed.value.__cause__, LookupError)
-            await asked
-
-    run_virtual(main())
+    server = Server()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    async with process(DiskStore(tmp_path / "cache"), server) as one:
+        asked = asyncio.create_task(one.complete(ask(1), lane="lane"))
+        await asyncio.sleep(0.1)
+        async with process(Failing(tmp_path / "cache"), server) as other:
+            with pytest.raises(StoreError, match="a mistake") as failed:
+                await other.complete(ask(1), lane="lane")
+            assert isinstance(failed.value.__cause__, LookupError)
+        await asked
 
 
 @pytest.mark.virtual

@@ -125,13 +125,11 @@ class Forgetful(MemoryStore):
         return {}
 
 
-def test_nobody_waits_for_ever_for_a_store_that_says_nothing() -> None:
-    async def main() -> None:
-        async with Gateway([Lane("base", [Server()])], store=Forgetful()) as gateway, asyncio.timeout(100):
-            with pytest.raises(StoreError, match="did not say"):
-                await gateway.complete(ask(1), lane="base")
-
-    run_virtual(main())
+@pytest.mark.virtual
+async def test_nobody_waits_for_ever_for_a_store_that_says_nothing() -> None:
+    async with Gateway([Lane("base", [Server()])], store=Forgetful()) as gateway, asyncio.timeout(100):
+        with pytest.raises(StoreError, match="did not say"):
+            await gateway.complete(ask(1), lane="base")
 
 
 class Tidy(Server):

@@ -243,236 +243,201 @@ def test_when_all_are_down_the_run_waits_and_goes_on() -> None:
     assert len(replicas[0].finished) == 80
 
 
-def test_patience_ends_in_a_clean_stop_that_says_why() -> None:
+@pytest.mark.virtual
+async def test_patience_ends_in_a_clean_stop_that_says_why() -> None:
     """Nobody is left hanging; a later request waits anew."""
-
-    async def main() -> None:
-        server = Server()
-        server.plan = server.probe_plan = refuse_connections
-        events: list[Event] = []
-        lane = Lane("lane", [server], LaneSettings(patience=60, first_patience=60, concurrency=2))
-        async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
-            tasks = [asyncio.create_task(gateway.complete(ask(number), lane="lane")) for number in range(5)]
-            for task in tasks:
-                with pytest.raises(Unavailable, match=r"60 seconds.*connection refused.*is kept"):
-                    await task
-            assert now() == pytest.approx(60, abs=1)
-            with pytest.raises(Unavailable):
-                await gateway.complete(ask(9), lane="lane")
-            assert now() == pytest.approx(120, abs=2)
-            server.plan, server.probe_plan = (lambda request: None), (lambda: None)
-            assert (await gateway.complete(ask(9), lane="lane")).text == "question 9"
-            await asyncio.sleep(0)
-        assert [event.final for event in events if isinstance(event, LaneGaveUp)] == [False, False]
-
-    run_virtual(main())
+    server = Server()
+    server.plan = server.probe_plan = refuse_connections
+    events: list[Event] = []
+    lane = Lane("lane", [server], LaneSettings(patience=60, first_patience=60, concurrency=2))
+    async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+        tasks = [asyncio.create_task(gateway.complete(ask(number), lane="lane")) for number in range(5)]
+        for task in tasks:
+            with pytest.raises(Unavailable, match=r"60 seconds.*connection refused.*is kept"):
+                await task
+        assert now() == pytest.approx(60, abs=1)
+        with pytest.raises(Unavailable):
+            await gateway.complete(ask(9), lane="lane")
+        assert now() == pytest.approx(120, abs=2)
+        server.plan, server.probe_plan = (lambda request: None), (lambda: None)
+        assert (await gateway.complete(ask(9), lane="lane")).text == "question 9"
+        await asyncio.sleep(0)
+    assert [event.final for event in events if isinstance(event, LaneGaveUp)] == [False, False]
 
 
-def test_a_server_never_heard_of_gets_less_patience_than_one_that_is_down() -> None:
+@pytest.mark.virtual
+async def test_a_server_never_heard_of_gets_less_patience_than_one_that_is_down() -> None:
     """A wrong address is told in seconds; an outage is waited out."""
-
-    async def main() -> None:
-        server = Server()
-        lane = Lane("lane", [server], LaneSettings(patience=600, first_patience=15, concurrency=2))
-        async with Gateway([lane], store=MemoryStore()) as gateway:
-            server.plan = server.probe_plan = refuse_connections
-            with pytest.raises(Unavailable, match="15 seconds"):
-                await gateway.complete(ask(1), lane="lane")
-            server.plan, server.probe_plan = (lambda request: None), (lambda: None)
-            await gateway.complete(ask(2), lane="lane")
-            server.plan = server.probe_plan = refuse_connections
-            before = now()
-            with pytest.raises(Unavailable):
-                await gateway.complete(ask(3), lane="lane")
-            assert now() - before >= 600
-
-    run_virtual(main())
-
-
-def test_an_outage_uses_up_no_attempts() -> None:
-    """Five minutes of 500s for everybody are the server's trouble, not eight requests' own."""
-
-    async def main() -> None:
-        server = Server()
-
-        def fault(request: Request) -> None:
-            if now() < 300:
-                raise ServerFault("500")
-
-        server.plan = fault
-        lane = Lane("lane", [server], LaneSettings(concurrency=8, attempts=3))
-        async with Gateway([lane], store=MemoryStore()) as gateway:
-            results = await gateway.complete_many([ask(number) for number in range(40)], lane="lane")
-        assert len(results) == 40
-        assert len(server.calls) < 100
-        assert now() < 400
-
-    run_virtual(main())
-
-
-def test_one_poisonous_request_does_not_take_the_server_down() -> None:
-    """It fails alone, after its attempts, while the others are served by an endpoint that stays up."""
-
-    async def main() -> None:
-        server, events = Server(), list[Event]()
-
-        def poison(request: Request) -> None:
-            if request.messages[-1].content == "question 0":
-                raise ServerFault("500")
-
-        server.plan = poison
-        lane = Lane("lane", [server], LaneSettings(concurrency=2, attempts=4))
-        async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
-            bad = asyncio.create_task(gateway.complete(ask(0), lane="lane"))
-            await gateway.complete_many([ask(number) for number in range(1, 100)], lane="lane")
-            with pytest.raises(GivenUp, match="no answer in 4 tries"):
-                await bad
-        assert not any(isinstance(event, EndpointDown) for event in events)
-
-    run_virtual(main())
-
-
-def test_a_refusal_for_the_rate_holds_the_whole_lane() -> None:
-    """Nobody else calls before the time the provider named is over."""
-
-    async def main() -> None:
-        server, events = Server(), list[Event]()
-        refusals = iter([RateLimited("429", retry_after=30.0)])
-
-        def refuse_once(request: Request) -> None:
-            error = next(refusals, None)
-            if error is not None:
-                raise error
-
-        server.plan = refuse_once
-        lane = Lane("lane", [server], LaneSettings(concurrency=1))
-        async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
-            await gateway.complete_many([ask(number) for number in range(5)], lane="lane")
-        times = [at for _, at in server.calls]
-        assert times[0] == 0.0
-        assert all(at >= 30 for at in times[1:])
-        assert [text for text, _ in server.calls[:2]] == ["question 0", "question 0"]
-        assert any(isinstance(event, HeldBack) for event in events)
-
-    run_virtual(main())
-
-
-def test_a_wait_of_hours_is_a_stop_at_once() -> None:
-    """The day's requests are used up: say so now, not after fifteen minutes."""
-
-    async def main() -> None:
-        server = Server()
-
-        def refuse(request: Request) -> None:
-            raise RateLimited("Requests per day are used up.", retry_after=5 * 3600.0)
-
-        server.plan = refuse
-        async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
-            with pytest.raises(Unavailable, match=r"5\.\d hours"):
-                await gateway.complete_many([ask(number) for number in range(30)], lane="lane")
-        assert now() == 0.0
-
-    run_virtual(main())
-
-
-def test_our_own_day_limit_is_a_stop_at_once_too() -> None:
-    """What was answered before is kept."""
-
-    async def main() -> None:
-        server = Server()
-        lane = Lane("lane", [server], LaneSettings(requests_per_day=5, concurrency=1))
-        async with Gateway([lane], store=MemoryStore()) as gateway:
-            with pytest.raises(Unavailable, match="hours"):
-                await gateway.complete_many([ask(number) for number in range(9)], lane="lane")
-        assert len(server.finished) == 5
-
-    run_virtual(main())
-
-
-def test_endless_refusals_end_with_the_lanes_patience() -> None:
-    """503s do not use up attempts, but do not go on for ever either."""
-
-    async def main() -> None:
-        server = Server()
-
-        def refuse(request: Request) -> None:
-            raise Overloaded("full")
-
-        server.plan = refuse
-        lane = Lane("lane", [server], LaneSettings(patience=120, attempts=2))
-        async with Gateway([lane], store=MemoryStore()) as gateway:
-            with pytest.raises(Unavailable, match="last: full"):
-                await gateway.complete_many([ask(number) for number in range(20)], lane="lane")
-        assert 120 <= now() <= 200
-
-    run_virtual(main())
-
-
-@pytest.mark.parametrize("before", [0, 5])
-def test_a_server_that_sends_halves_only_is_asked_few_times_and_not_waited_for(before: int) -> None:
-    """It is there, so that no outage is to be waited for; and what would meet the same is not sent."""
-
-    async def main() -> None:
-        server = Server()
-        async with Gateway([Lane("lane", [server], LaneSettings(concurrency=8))], store=MemoryStore()) as gateway:
-            await gateway.complete_many([ask(number) for number in range(before)], lane="lane")
-            server.plan = halve
-            with pytest.raises(Unavailable, match="abort"):
-                await gateway.complete_many([ask(number) for number in range(100, 150)], lane="lane")
-        assert len(server.calls) - before <= 50
-        assert now() <= 500
-
-    run_virtual(main())
-
-
-def test_halves_of_one_replica_are_asked_at_another() -> None:
-    async def main() -> None:
-        bad, good = servers(2)
-        bad.plan = halve
-        async with Gateway([Lane("lane", [bad, good], LaneSettings(concurrency=8))], store=MemoryStore()) as gateway:
-            answers = await gateway.complete_many([ask(number) for number in range(50)], lane="lane")
-        assert all(isinstance(answer, Completion) for answer in answers)
-        assert len(bad.calls) <= 40
-
-    run_virtual(main())
-
-
-def test_a_call_that_was_out_may_show_that_a_resting_endpoint_works() -> None:
-    """It is up again at once, and the probe that was planned does no harm."""
-
-    async def main() -> None:
-        server, events = Server(latency=5), list[Event]()
-
-        def refuse_second(request: Request) -> None:
-            if request.messages[-1].content == "question 1" and now() < 1:
-                raise Unreachable("refused")
-
-        server.plan = refuse_second
-        server.probe_plan = refuse_connections
-        lane = Lane("lane", [server], LaneSettings(concurrency=2))
-        async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
-            await gateway.complete_many([ask(number) for number in range(6)], lane="lane")
-            await asyncio.sleep(100)
-            assert gateway.statistics().lanes["lane"].endpoints[0].health == "up"
-        assert len([event for event in events if isinstance(event, EndpointUp)]) == 1
-        assert now() < 130
-
-    run_virtual(main())
-
-
-def test_a_call_that_reached_nobody_uses_nothing_of_the_limit() -> None:
-    """After an outage the rate limit is as full as before."""
-
-    async def main() -> None:
-        server = Server()
+    server = Server()
+    lane = Lane("lane", [server], LaneSettings(patience=600, first_patience=15, concurrency=2))
+    async with Gateway([lane], store=MemoryStore()) as gateway:
         server.plan = server.probe_plan = refuse_connections
-        lane = Lane("lane", [server], LaneSettings(concurrency=1, requests_per_minute=1, patience=10))
-        async with Gateway([lane], store=MemoryStore()) as gateway:
-            with pytest.raises(Unavailable):
-                await gateway.complete(ask(1), lane="lane")
-            assert gateway.statistics().lanes["lane"].requests_in_minute == 0
+        with pytest.raises(Unavailable, match="15 seconds"):
+            await gateway.complete(ask(1), lane="lane")
+        server.plan, server.probe_plan = (lambda request: None), (lambda: None)
+        await gateway.complete(ask(2), lane="lane")
+        server.plan = server.probe_plan = refuse_connections
+        before = now()
+        with pytest.raises(Unavailable):
+            await gateway.complete(ask(3), lane="lane")
+        assert now() - before >= 600
 
-    run_virtual(main())
+
+@pytest.mark.virtual
+async def test_an_outage_uses_up_no_attempts() -> None:
+    """Five minutes of 500s for everybody are the server's trouble, not eight requests' own."""
+    server = Server()
+
+    def fault(request: Request) -> None:
+        if now() < 300:
+            raise ServerFault("500")
+
+    server.plan = fault
+    lane = Lane("lane", [server], LaneSettings(concurrency=8, attempts=3))
+    async with Gateway([lane], store=MemoryStore()) as gateway:
+        results = await gateway.complete_many([ask(number) for number in range(40)], lane="lane")
+    assert len(results) == 40
+    assert len(server.calls) < 100
+    assert now() < 400
+
+
+@pytest.mark.virtual
+async def test_one_poisonous_request_does_not_take_the_server_down() -> None:
+    """It fails alone, after its attempts, while the others are served by an endpoint that stays up."""
+    server, events = Server(), list[Event]()
+
+    def poison(request: Request) -> None:
+        if request.messages[-1].content == "question 0":
+            raise ServerFault("500")
+
+    server.plan = poison
+    lane = Lane("lane", [server], LaneSettings(concurrency=2, attempts=4))
+    async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+        bad = asyncio.create_task(gateway.complete(ask(0), lane="lane"))
+        await gateway.complete_many([ask(number) for number in range(1, 100)], lane="lane")
+        with pytest.raises(GivenUp, match="no answer in 4 tries"):
+            await bad
+    assert not any(isinstance(event, EndpointDown) for event in events)
+
+
+@pytest.mark.virtual
+async def test_a_refusal_for_the_rate_holds_the_whole_lane() -> None:
+    """Nobody else calls before the time the provider named is over."""
+    server, events = Server(), list[Event]()
+    refusals = iter([RateLimited("429", retry_after=30.0)])
+
+    def refuse_once(request: Request) -> None:
+        error = next(refusals, None)
+        if error is not None:
+            raise error
+
+    server.plan = refuse_once
+    lane = Lane("lane", [server], LaneSettings(concurrency=1))
+    async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+        await gateway.complete_many([ask(number) for number in range(5)], lane="lane")
+    times = [at for _, at in server.calls]
+    assert times[0] == 0.0
+    assert all(at >= 30 for at in times[1:])
+    assert [text for text, _ in server.calls[:2]] == ["question 0", "question 0"]
+    assert any(isinstance(event, HeldBack) for event in events)
+
+
+@pytest.mark.virtual
+async def test_a_wait_of_hours_is_a_stop_at_once() -> None:
+    """The day's requests are used up: say so now, not after fifteen minutes."""
+    server = Server()
+
+    def refuse(request: Request) -> None:
+        raise RateLimited("Requests per day are used up.", retry_after=5 * 3600.0)
+
+    server.plan = refuse
+    async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
+        with pytest.raises(Unavailable, match=r"5\.\d hours"):
+            await gateway.complete_many([ask(number) for number in range(30)], lane="lane")
+    assert now() == 0.0
+
+
+@pytest.mark.virtual
+async def test_our_own_day_limit_is_a_stop_at_once_too() -> None:
+    """What was answered before is kept."""
+    server = Server()
+    lane = Lane("lane", [server], LaneSettings(requests_per_day=5, concurrency=1))
+    async with Gateway([lane], store=MemoryStore()) as gateway:
+        with pytest.raises(Unavailable, match="hours"):
+            await gateway.complete_many([ask(number) for number in range(9)], lane="lane")
+    assert len(server.finished) == 5
+
+
+@pytest.mark.virtual
+async def test_endless_refusals_end_with_the_lanes_patience() -> None:
+    """503s do not use up attempts, but do not go on for ever either."""
+    server = Server()
+
+    def refuse(request: Request) -> None:
+        raise Overloaded("full")
+
+    server.plan = refuse
+    lane = Lane("lane", [server], LaneSettings(patience=120, attempts=2))
+    async with Gateway([lane], store=MemoryStore()) as gateway:
+        with pytest.raises(Unavailable, match="last: full"):
+            await gateway.complete_many([ask(number) for number in range(20)], lane="lane")
+    assert 120 <= now() <= 200
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("before", [0, 5])
+async def test_a_server_that_sends_halves_only_is_asked_few_times_and_not_waited_for(before: int) -> None:
+    """It is there, so that no outage is to be waited for; and what would meet the same is not sent."""
+    server = Server()
+    async with Gateway([Lane("lane", [server], LaneSettings(concurrency=8))], store=MemoryStore()) as gateway:
+        await gateway.complete_many([ask(number) for number in range(before)], lane="lane")
+        server.plan = halve
+        with pytest.raises(Unavailable, match="abort"):
+            await gateway.complete_many([ask(number) for number in range(100, 150)], lane="lane")
+    assert len(server.calls) - before <= 50
+    assert now() <= 500
+
+
+@pytest.mark.virtual
+async def test_halves_of_one_replica_are_asked_at_another() -> None:
+    bad, good = servers(2)
+    bad.plan = halve
+    async with Gateway([Lane("lane", [bad, good], LaneSettings(concurrency=8))], store=MemoryStore()) as gateway:
+        answers = await gateway.complete_many([ask(number) for number in range(50)], lane="lane")
+    assert all(isinstance(answer, Completion) for answer in answers)
+    assert len(bad.calls) <= 40
+
+
+@pytest.mark.virtual
+async def test_a_call_that_was_out_may_show_that_a_resting_endpoint_works() -> None:
+    """It is up again at once, and the probe that was planned does no harm."""
+    server, events = Server(latency=5), list[Event]()
+
+    def refuse_second(request: Request) -> None:
+        if request.messages[-1].content == "question 1" and now() < 1:
+            raise Unreachable("refused")
+
+    server.plan = refuse_second
+    server.probe_plan = refuse_connections
+    lane = Lane("lane", [server], LaneSettings(concurrency=2))
+    async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+        await gateway.complete_many([ask(number) for number in range(6)], lane="lane")
+        await asyncio.sleep(100)
+        assert gateway.statistics().lanes["lane"].endpoints[0].health == "up"
+    assert len([event for event in events if isinstance(event, EndpointUp)]) == 1
+    assert now() < 130
+
+
+@pytest.mark.virtual
+async def test_a_call_that_reached_nobody_uses_nothing_of_the_limit() -> None:
+    """After an outage the rate limit is as full as before."""
+    server = Server()
+    server.plan = server.probe_plan = refuse_connections
+    lane = Lane("lane", [server], LaneSettings(concurrency=1, requests_per_minute=1, patience=10))
+    async with Gateway([lane], store=MemoryStore()) as gateway:
+        with pytest.raises(Unavailable):
+            await gateway.complete(ask(1), lane="lane")
+        assert gateway.statistics().lanes["lane"].requests_in_minute == 0
 
 
 class GaugedServer(SlotServer):
@@ -498,55 +463,49 @@ def test_a_server_that_shows_its_queue_is_not_tried_with_more() -> None:
     assert run_virtual(main()) <= 32
 
 
+@pytest.mark.virtual
 @pytest.mark.parametrize("denies_calls", [False, True])
-def test_a_probe_that_is_denied_decides_nothing_and_a_call_that_is_stops_the_lane(denies_calls: bool) -> None:
+async def test_a_probe_that_is_denied_decides_nothing_and_a_call_that_is_stops_the_lane(denies_calls: bool) -> None:
     """The server is back; whether it wants us only a call can tell: many keep their list of models to themselves."""
+    server = Server()
+    outcomes = iter([Unreachable("gone")])
 
-    async def main() -> None:
-        server = Server()
-        outcomes = iter([Unreachable("gone")])
+    def deny(_: Request | None = None) -> None:
+        raise AccessDenied("The key was withdrawn.")
 
-        def deny(_: Request | None = None) -> None:
-            raise AccessDenied("The key was withdrawn.")
+    def fail_once(request: Request) -> None:
+        error = next(outcomes, None)
+        if error is not None:
+            raise error
+        if denies_calls:
+            deny()
 
-        def fail_once(request: Request) -> None:
-            error = next(outcomes, None)
-            if error is not None:
-                raise error
-            if denies_calls:
-                deny()
-
-        server.plan, server.probe_plan = fail_once, deny
-        async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
-            if denies_calls:
-                with pytest.raises(LaneStopped, match="withdrawn"):
-                    await gateway.complete(ask(1), lane="lane")
-            else:
-                assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
-
-    run_virtual(main())
-
-
-def test_a_probe_that_is_rejected_is_an_answer() -> None:
-    """A server without a list of models is still a server."""
-
-    async def main() -> None:
-        server = Server()
-        outcomes = iter([Unreachable("gone")])
-
-        def fail_once(request: Request) -> None:
-            error = next(outcomes, None)
-            if error is not None:
-                raise error
-
-        def reject() -> None:
-            raise RequestRejected("404")
-
-        server.plan, server.probe_plan = fail_once, reject
-        async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
+    server.plan, server.probe_plan = fail_once, deny
+    async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
+        if denies_calls:
+            with pytest.raises(LaneStopped, match="withdrawn"):
+                await gateway.complete(ask(1), lane="lane")
+        else:
             assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
 
-    run_virtual(main())
+
+@pytest.mark.virtual
+async def test_a_probe_that_is_rejected_is_an_answer() -> None:
+    """A server without a list of models is still a server."""
+    server = Server()
+    outcomes = iter([Unreachable("gone")])
+
+    def fail_once(request: Request) -> None:
+        error = next(outcomes, None)
+        if error is not None:
+            raise error
+
+    def reject() -> None:
+        raise RequestRejected("404")
+
+    server.plan, server.probe_plan = fail_once, reject
+    async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
+        assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
 
 
 def test_a_lane_needs_an_endpoint() -> None:

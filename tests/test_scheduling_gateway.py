@@ -57,133 +57,109 @@ def gateway_over(
     return Gateway([Lane("lane", servers, settings)], store=store or MemoryStore())
 
 
-def test_an_answer_is_given_and_kept() -> None:
+@pytest.mark.virtual
+async def test_an_answer_is_given_and_kept() -> None:
     """The second time it comes from the store, with no call and no time."""
-
-    async def main() -> None:
-        server, account = Server(), Account("run")
-        async with gateway_over(server) as gateway:
-            first = await gateway.complete(ask(1), lane="lane", account=account)
-            at = now()
-            second = await gateway.complete(ask(1), lane="lane", account=account)
-            assert now() == at
-        assert first == second
-        assert first.text == "question 1"
-        assert len(server.calls) == 1
-        use = account.statistics().lanes["lane"]
-        assert (use.calls, use.hits, use.joined) == (1, 1, 0)
-
-    run_virtual(main())
+    server, account = Server(), Account("run")
+    async with gateway_over(server) as gateway:
+        first = await gateway.complete(ask(1), lane="lane", account=account)
+        at = now()
+        second = await gateway.complete(ask(1), lane="lane", account=account)
+        assert now() == at
+    assert first == second
+    assert first.text == "question 1"
+    assert len(server.calls) == 1
+    use = account.statistics().lanes["lane"]
+    assert (use.calls, use.hits, use.joined) == (1, 1, 0)
 
 
-def test_another_gateway_finds_what_the_first_one_paid_for() -> None:
+@pytest.mark.virtual
+async def test_another_gateway_finds_what_the_first_one_paid_for() -> None:
     """Resume is re-running: the store carries everything, stamped with the run that paid."""
-
-    async def main() -> None:
-        store = MemoryStore()
-        async with gateway_over(Server(), store=store) as gateway:
-            await gateway.complete(ask(1), lane="lane", account=Account("first run"))
-        server = Server()
-        async with gateway_over(server, store=store) as gateway:
-            await gateway.complete(ask(1), lane="lane")
-        assert not server.calls
-        entry = (await store.get_many([request_key(ask(1))]))[request_key(ask(1))]
-        assert (entry.run, entry.model) == ("first run", "m")
-
-    run_virtual(main())
+    store = MemoryStore()
+    async with gateway_over(Server(), store=store) as gateway:
+        await gateway.complete(ask(1), lane="lane", account=Account("first run"))
+    server = Server()
+    async with gateway_over(server, store=store) as gateway:
+        await gateway.complete(ask(1), lane="lane")
+    assert not server.calls
+    entry = (await store.get_many([request_key(ask(1))]))[request_key(ask(1))]
+    assert (entry.run, entry.model) == ("first run", "m")
 
 
-def test_equal_requests_in_flight_are_one_call() -> None:
+@pytest.mark.virtual
+async def test_equal_requests_in_flight_are_one_call() -> None:
     """From many callers and within a batch."""
-
-    async def main() -> None:
-        server, account = Server(), Account()
-        async with gateway_over(server) as gateway, asyncio.TaskGroup() as group:
-            tasks = [group.create_task(gateway.complete(ask(1), lane="lane", account=account)) for _ in range(5)]
-            batch = group.create_task(gateway.complete_many([ask(1), ask(2), ask(2)], lane="lane", account=account))
-        assert {task.result().text for task in tasks} == {"question 1"}
-        assert [getattr(result, "text", "") for result in batch.result()] == ["question 1", "question 2", "question 2"]
-        assert [text for text, _ in server.calls] == ["question 1", "question 2"]
-        assert account.statistics().total.joined == 6
-
-    run_virtual(main())
+    server, account = Server(), Account()
+    async with gateway_over(server) as gateway, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(gateway.complete(ask(1), lane="lane", account=account)) for _ in range(5)]
+        batch = group.create_task(gateway.complete_many([ask(1), ask(2), ask(2)], lane="lane", account=account))
+    assert {task.result().text for task in tasks} == {"question 1"}
+    assert [getattr(result, "text", "") for result in batch.result()] == ["question 1", "question 2", "question 2"]
+    assert [text for text, _ in server.calls] == ["question 1", "question 2"]
+    assert account.statistics().total.joined == 6
 
 
-def test_requests_go_by_priority_then_arrival() -> None:
+@pytest.mark.virtual
+async def test_requests_go_by_priority_then_arrival() -> None:
     """Smaller tuples first; equals in the order they came."""
-
-    async def main() -> None:
-        server = Server()
-        async with gateway_over(server) as gateway, asyncio.TaskGroup() as group:
-            for number, priority in enumerate([(2,), (1,), (2,), (1, 5), (0, 9)]):
-                group.create_task(gateway.complete(ask(number), lane="lane", priority=priority))
-        assert [int(text.split()[1]) for text, _ in server.calls] == [4, 1, 3, 0, 2]
-
-    run_virtual(main())
+    server = Server()
+    async with gateway_over(server) as gateway, asyncio.TaskGroup() as group:
+        for number, priority in enumerate([(2,), (1,), (2,), (1, 5), (0, 9)]):
+            group.create_task(gateway.complete(ask(number), lane="lane", priority=priority))
+    assert [int(text.split()[1]) for text, _ in server.calls] == [4, 1, 3, 0, 2]
 
 
-def test_an_urgent_joiner_hurries_the_flight() -> None:
+@pytest.mark.virtual
+async def test_an_urgent_joiner_hurries_the_flight() -> None:
     """A queued request that somebody more urgent asks for too moves forward."""
-
-    async def main() -> None:
-        server = Server()
-        async with gateway_over(server) as gateway, asyncio.TaskGroup() as group:
-            for number in range(4):
-                group.create_task(gateway.complete(ask(number), lane="lane", priority=(5,)))
-            await asyncio.sleep(0.5)
-            group.create_task(gateway.complete(ask(3), lane="lane", priority=(1,)))
-        assert [int(text.split()[1]) for text, _ in server.calls] == [0, 3, 1, 2]
-
-    run_virtual(main())
+    server = Server()
+    async with gateway_over(server) as gateway, asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(gateway.complete(ask(number), lane="lane", priority=(5,)))
+        await asyncio.sleep(0.5)
+        group.create_task(gateway.complete(ask(3), lane="lane", priority=(1,)))
+    assert [int(text.split()[1]) for text, _ in server.calls] == [0, 3, 1, 2]
 
 
+@pytest.mark.virtual
 @pytest.mark.parametrize("limit", [1, 3, 10])
-def test_a_fixed_concurrency_is_kept_full_and_never_exceeded(limit: int) -> None:
+async def test_a_fixed_concurrency_is_kept_full_and_never_exceeded(limit: int) -> None:
     """30 calls of a second at `limit` at once take 30 / limit seconds."""
-
-    async def main() -> None:
-        server = Server()
-        async with gateway_over(server, settings=LaneSettings(concurrency=limit)) as gateway:
-            await gateway.complete_many([ask(number) for number in range(30)], lane="lane")
-            assert now() == pytest.approx(30 / limit)
-        assert server.peak == limit
-
-    run_virtual(main())
+    server = Server()
+    async with gateway_over(server, settings=LaneSettings(concurrency=limit)) as gateway:
+        await gateway.complete_many([ask(number) for number in range(30)], lane="lane")
+        assert now() == pytest.approx(30 / limit)
+    assert server.peak == limit
 
 
-def test_a_waiter_that_leaves_does_not_disturb_the_others() -> None:
+@pytest.mark.virtual
+async def test_a_waiter_that_leaves_does_not_disturb_the_others() -> None:
     """One of two cancelled: the other gets the answer of the same call."""
-
-    async def main() -> None:
-        server = Server()
-        async with gateway_over(server) as gateway:
-            leaver = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
-            stayer = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
-            await asyncio.sleep(0.5)
-            leaver.cancel()
-            assert (await stayer).text == "question 1"
-            assert leaver.cancelled()
-        assert (len(server.calls), server.cancelled) == (1, 0)
-
-    run_virtual(main())
+    server = Server()
+    async with gateway_over(server) as gateway:
+        leaver = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
+        stayer = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
+        await asyncio.sleep(0.5)
+        leaver.cancel()
+        assert (await stayer).text == "question 1"
+        assert leaver.cancelled()
+    assert (len(server.calls), server.cancelled) == (1, 0)
 
 
-def test_the_last_waiter_aborts_a_call_that_costs_compute() -> None:
+@pytest.mark.virtual
+async def test_the_last_waiter_aborts_a_call_that_costs_compute() -> None:
     """And the slot is free for the next one at once."""
-
-    async def main() -> None:
-        server, account = Server(latency=100), Account()
-        async with gateway_over(server) as gateway:
-            with anyio.move_on_after(1):
-                await gateway.complete(ask(1), lane="lane", account=account)
-            server.latency = 1.0
-            await gateway.complete(ask(2), lane="lane", account=account)
-            assert now() == pytest.approx(2.0)
-        use = account.statistics().total
-        assert (use.calls, use.withdrawn) == (2, 1)
-        assert (server.cancelled, server.finished) == (1, ["question 2"])
-
-    run_virtual(main())
+    server, account = Server(latency=100), Account()
+    async with gateway_over(server) as gateway:
+        with anyio.move_on_after(1):
+            await gateway.complete(ask(1), lane="lane", account=account)
+        server.latency = 1.0
+        await gateway.complete(ask(2), lane="lane", account=account)
+        assert now() == pytest.approx(2.0)
+    use = account.statistics().total
+    assert (use.calls, use.withdrawn) == (2, 1)
+    assert (server.cancelled, server.finished) == (1, ["question 2"])
 
 
 @pytest.mark.parametrize("turns", range(5))
@@ -214,63 +190,54 @@ def test_an_answer_that_is_here_is_not_asked_for_again(turns: int) -> None:
     assert answered == 1, answered_before
 
 
-def test_the_last_waiter_lets_a_paid_call_finish_into_the_store() -> None:
+@pytest.mark.virtual
+async def test_the_last_waiter_lets_a_paid_call_finish_into_the_store() -> None:
     """On a lane that charges by token the answer is paid for: it is kept, and can be joined again meanwhile."""
-
-    async def main() -> None:
-        server = Server(latency=10)
-        async with gateway_over(server, settings=LaneSettings(concurrency=1, billing="tokens")) as gateway:
-            with anyio.move_on_after(1):
-                await gateway.complete(ask(1), lane="lane")
-            with anyio.move_on_after(1):
-                await gateway.complete(ask(1), lane="lane")
-            await asyncio.sleep(20)
-            at = now()
-            assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
-            assert now() == at
-        assert (len(server.calls), server.cancelled) == (1, 0)
-
-    run_virtual(main())
+    server = Server(latency=10)
+    async with gateway_over(server, settings=LaneSettings(concurrency=1, billing="tokens")) as gateway:
+        with anyio.move_on_after(1):
+            await gateway.complete(ask(1), lane="lane")
+        with anyio.move_on_after(1):
+            await gateway.complete(ask(1), lane="lane")
+        await asyncio.sleep(20)
+        at = now()
+        assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
+        assert now() == at
+    assert (len(server.calls), server.cancelled) == (1, 0)
 
 
-def test_a_paid_call_that_nobody_waits_for_is_not_tried_again() -> None:
+@pytest.mark.virtual
+async def test_a_paid_call_that_nobody_waits_for_is_not_tried_again() -> None:
     """If it fails, it is forgotten; a later request starts anew."""
+    server = Server(latency=2)
 
-    async def main() -> None:
-        server = Server(latency=2)
+    async def work(request: Request) -> None:
+        await asyncio.sleep(2)
+        if now() < 10:
+            raise HalfAnswer("half")
 
-        async def work(request: Request) -> None:
-            await asyncio.sleep(2)
-            if now() < 10:
-                raise HalfAnswer("half")
-
-        server.work = work  # type: ignore[method-assign]
-        async with gateway_over(server, settings=LaneSettings(concurrency=1, billing="tokens")) as gateway:
-            with anyio.move_on_after(1):
-                await gateway.complete(ask(1), lane="lane")
-            await asyncio.sleep(20)
-            assert len(server.calls) == 1
-            assert gateway.statistics().waiting == 0
-            assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
-
-    run_virtual(main())
+    server.work = work  # type: ignore[method-assign]
+    async with gateway_over(server, settings=LaneSettings(concurrency=1, billing="tokens")) as gateway:
+        with anyio.move_on_after(1):
+            await gateway.complete(ask(1), lane="lane")
+        await asyncio.sleep(20)
+        assert len(server.calls) == 1
+        assert gateway.statistics().waiting == 0
+        assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
 
 
+@pytest.mark.virtual
 @pytest.mark.parametrize("billing", ["time", "tokens"])
-def test_queued_requests_of_leavers_are_never_sent(billing: str) -> None:
+async def test_queued_requests_of_leavers_are_never_sent(billing: str) -> None:
     """Dropping a batch of a candidate removes what still waits, on any lane."""
-
-    async def main() -> None:
-        server = Server()
-        settings = LaneSettings(concurrency=2, billing="tokens" if billing == "tokens" else "time")
-        async with gateway_over(server, settings=settings) as gateway:
-            with anyio.move_on_after(1.5):
-                await gateway.complete_many([ask(number) for number in range(100)], lane="lane")
-            assert gateway.statistics().lanes["lane"].queued == 0
-            await gateway.complete(ask(200), lane="lane")
-        assert len(server.calls) == 5
-
-    run_virtual(main())
+    server = Server()
+    settings = LaneSettings(concurrency=2, billing="tokens" if billing == "tokens" else "time")
+    async with gateway_over(server, settings=settings) as gateway:
+        with anyio.move_on_after(1.5):
+            await gateway.complete_many([ask(number) for number in range(100)], lane="lane")
+        assert gateway.statistics().lanes["lane"].queued == 0
+        await gateway.complete(ask(200), lane="lane")
+    assert len(server.calls) == 5
 
 
 def test_a_rejected_request_comes_back_in_its_place() -> None:
@@ -318,46 +285,40 @@ def test_a_fatal_error_stops_everybody_at_once_with_one_sentence(error: AccessDe
     run_virtual(main())
 
 
-def test_a_lane_is_open_in_one_gateway_at_a_time() -> None:
+@pytest.mark.virtual
+async def test_a_lane_is_open_in_one_gateway_at_a_time() -> None:
     """In a second one it is refused, with what to do, and nothing of that one is opened; later it may be."""
-
-    async def main() -> None:
-        server, beside, lane_settings = Server(), Server(), LaneSettings(concurrency=1)
-        lane, free = Lane("lane", [server], lane_settings), Lane("free", [beside])
-        first, second = Gateway([lane], store=MemoryStore()), Gateway([free, lane], store=MemoryStore())
-        assert (lane.stopped, first.statistics().lanes) == (None, {})
-        async with first:
-            with pytest.raises(RuntimeError, match=r"'lane' is open in another gateway: close that one first"):
-                await second.__aenter__()
-            with pytest.raises(RuntimeError, match="open in another gateway"):
-                await first.__aenter__()
-            server.plan = _deny
-            with pytest.raises(LaneStopped):
-                await first.complete(ask(1), lane="lane")
-        verdict = lane.stopped
-        assert isinstance(verdict, LaneStopped)
-        server.plan = lambda request: None
-        async with second, Gateway([Lane("lane", [Server()])], store=MemoryStore()):
-            assert lane.stopped is None
-            assert (await second.complete(ask(1), lane="lane")).text == "question 1"
-        assert second.statistics().lanes["lane"].answered == 1
-
-    run_virtual(main())
+    server, beside, lane_settings = Server(), Server(), LaneSettings(concurrency=1)
+    lane, free = Lane("lane", [server], lane_settings), Lane("free", [beside])
+    first, second = Gateway([lane], store=MemoryStore()), Gateway([free, lane], store=MemoryStore())
+    assert (lane.stopped, first.statistics().lanes) == (None, {})
+    async with first:
+        with pytest.raises(RuntimeError, match=r"'lane' is open in another gateway: close that one first"):
+            await second.__aenter__()
+        with pytest.raises(RuntimeError, match="open in another gateway"):
+            await first.__aenter__()
+        server.plan = _deny
+        with pytest.raises(LaneStopped):
+            await first.complete(ask(1), lane="lane")
+    verdict = lane.stopped
+    assert isinstance(verdict, LaneStopped)
+    server.plan = lambda request: None
+    async with second, Gateway([Lane("lane", [Server()])], store=MemoryStore()):
+        assert lane.stopped is None
+        assert (await second.complete(ask(1), lane="lane")).text == "question 1"
+    assert second.statistics().lanes["lane"].answered == 1
 
 
-def test_a_stopped_lane_still_answers_from_the_store() -> None:
+@pytest.mark.virtual
+async def test_a_stopped_lane_still_answers_from_the_store() -> None:
     """What is paid for stays useful."""
-
-    async def main() -> None:
-        server = Server()
-        async with gateway_over(server) as gateway:
-            await gateway.complete(ask(1), lane="lane")
-            server.plan = _deny
-            with pytest.raises(LaneStopped):
-                await gateway.complete(ask(2), lane="lane")
-            assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
-
-    run_virtual(main())
+    server = Server()
+    async with gateway_over(server) as gateway:
+        await gateway.complete(ask(1), lane="lane")
+        server.plan = _deny
+        with pytest.raises(LaneStopped):
+            await gateway.complete(ask(2), lane="lane")
+        assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
 
 
 def _deny(request: Request) -> None:
@@ -389,59 +350,50 @@ def test_half_answers_are_tried_again_a_bounded_number_of_times() -> None:
     run_virtual(main())
 
 
-def test_a_stale_connection_costs_no_time_and_no_attempt() -> None:
+@pytest.mark.virtual
+async def test_a_stale_connection_costs_no_time_and_no_attempt() -> None:
     """The retry follows at once."""
+    server = Server()
+    broken = iter([True, True])
 
-    async def main() -> None:
-        server = Server()
-        broken = iter([True, True])
+    def break_twice(request: Request) -> None:
+        if next(broken, False):
+            raise ConnectionLost("gone", before_answer=True)
 
-        def break_twice(request: Request) -> None:
-            if next(broken, False):
-                raise ConnectionLost("gone", before_answer=True)
-
-        server.plan = break_twice
-        async with gateway_over(server, settings=LaneSettings(concurrency=1, attempts=1)) as gateway:
-            await gateway.complete(ask(1), lane="lane")
-        assert now() == pytest.approx(1.0)
-        assert len(server.calls) == 3
-
-    run_virtual(main())
+    server.plan = break_twice
+    async with gateway_over(server, settings=LaneSettings(concurrency=1, attempts=1)) as gateway:
+        await gateway.complete(ask(1), lane="lane")
+    assert now() == pytest.approx(1.0)
+    assert len(server.calls) == 3
 
 
-def test_a_backend_that_forgets_its_time_limit_is_cut_off() -> None:
+@pytest.mark.virtual
+async def test_a_backend_that_forgets_its_time_limit_is_cut_off() -> None:
     """Every call ends, whatever the backend does."""
-
-    async def main() -> None:
-        server = Server(latency=1e9)
-        settings = LaneSettings(concurrency=1, time_limit=60, attempts=2)
-        async with gateway_over(server, settings=settings) as gateway:
-            with pytest.raises(Unavailable, match="no answer within 60 seconds"):
-                await gateway.complete(ask(1), lane="lane")
-        assert server.cancelled == 2
-        assert now() < 200
-
-    run_virtual(main())
+    server = Server(latency=1e9)
+    settings = LaneSettings(concurrency=1, time_limit=60, attempts=2)
+    async with gateway_over(server, settings=settings) as gateway:
+        with pytest.raises(Unavailable, match="no answer within 60 seconds"):
+            await gateway.complete(ask(1), lane="lane")
+    assert server.cancelled == 2
+    assert now() < 200
 
 
-def test_a_timeout_of_the_backend_is_tried_again() -> None:
+@pytest.mark.virtual
+async def test_a_timeout_of_the_backend_is_tried_again() -> None:
     """The next attempt may be faster."""
+    server = Server()
+    outcomes = iter([TimedOut("slow"), ServerFault("500")])
 
-    async def main() -> None:
-        server = Server()
-        outcomes = iter([TimedOut("slow"), ServerFault("500")])
+    def fail(request: Request) -> None:
+        error = next(outcomes, None)
+        if error is not None:
+            raise error
 
-        def fail(request: Request) -> None:
-            error = next(outcomes, None)
-            if error is not None:
-                raise error
-
-        server.plan = fail
-        async with gateway_over(server) as gateway:
-            assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
-        assert len(server.calls) == 3
-
-    run_virtual(main())
+    server.plan = fail
+    async with gateway_over(server) as gateway:
+        assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
+    assert len(server.calls) == 3
 
 
 def test_a_bug_in_a_backend_reaches_its_waiters_and_nobody_else() -> None:
@@ -530,17 +482,14 @@ class SlowStore(MemoryStore):
         return await super().put_many(entries)
 
 
-def test_the_slot_is_free_while_the_answer_is_kept() -> None:
+@pytest.mark.virtual
+async def test_the_slot_is_free_while_the_answer_is_kept() -> None:
     """An answer is handed out only when it is on disk, but the next call does not wait for that."""
-
-    async def main() -> None:
-        account = Account()
-        async with gateway_over(Server(), store=SlowStore()) as gateway:
-            await gateway.complete_many([ask(number) for number in range(5)], lane="lane", account=account)
-        assert now() == pytest.approx(5 * 1.0 + 10)
-        assert account.statistics().total.store_seconds == pytest.approx(50)
-
-    run_virtual(main())
+    account = Account()
+    async with gateway_over(Server(), store=SlowStore()) as gateway:
+        await gateway.complete_many([ask(number) for number in range(5)], lane="lane", account=account)
+    assert now() == pytest.approx(5 * 1.0 + 10)
+    assert account.statistics().total.store_seconds == pytest.approx(50)
 
 
 class BrokenStore(MemoryStore):
@@ -550,17 +499,14 @@ class BrokenStore(MemoryStore):
         return dict.fromkeys(entries, StoreError("The disk is full."))
 
 
-def test_an_answer_that_cannot_be_kept_is_an_error() -> None:
+@pytest.mark.virtual
+async def test_an_answer_that_cannot_be_kept_is_an_error() -> None:
     """StoreError passes through to everybody who waits."""
-
-    async def main() -> None:
-        async with gateway_over(Server(), store=BrokenStore()) as gateway:
-            tasks = [asyncio.create_task(gateway.complete(ask(1), lane="lane")) for _ in range(2)]
-            for task in tasks:
-                with pytest.raises(StoreError, match="full"):
-                    await task
-
-    run_virtual(main())
+    async with gateway_over(Server(), store=BrokenStore()) as gateway:
+        tasks = [asyncio.create_task(gateway.complete(ask(1), lane="lane")) for _ in range(2)]
+        for task in tasks:
+            with pytest.raises(StoreError, match="full"):
+                await task
 
 
 class RemoteStore(MemoryStore):
@@ -574,64 +520,55 @@ class RemoteStore(MemoryStore):
         return found
 
 
-def test_nothing_is_paid_twice_while_a_store_is_asked() -> None:
+@pytest.mark.virtual
+async def test_nothing_is_paid_twice_while_a_store_is_asked() -> None:
     """An answer that came in while the look-up was on its way is not asked for again."""
-
-    async def main() -> None:
-        server = Server(latency=2)
-        async with gateway_over(server, store=RemoteStore()) as gateway, asyncio.TaskGroup() as group:
-            group.create_task(gateway.complete(ask(1), lane="lane"))
-            await asyncio.sleep(2.5)  # asks at 2.5 and hears at 5.5; the first call is under way from 3 to 5
-            late = group.create_task(gateway.complete_many([ask(1)], lane="lane"))
-        assert isinstance(late.result()[0], Completion)
-        assert len(server.calls) == 1
-
-    run_virtual(main())
+    server = Server(latency=2)
+    async with gateway_over(server, store=RemoteStore()) as gateway, asyncio.TaskGroup() as group:
+        group.create_task(gateway.complete(ask(1), lane="lane"))
+        await asyncio.sleep(2.5)  # asks at 2.5 and hears at 5.5; the first call is under way from 3 to 5
+        late = group.create_task(gateway.complete_many([ask(1)], lane="lane"))
+    assert isinstance(late.result()[0], Completion)
+    assert len(server.calls) == 1
 
 
-def test_closing_fails_what_waits_and_leaves_nothing_behind() -> None:
+@pytest.mark.virtual
+async def test_closing_fails_what_waits_and_leaves_nothing_behind() -> None:
     """No task outlives the `async with`, whatever was under way."""
-
-    async def main() -> None:
-        compute, paid = Server("compute", latency=500), Server("paid", latency=5)
-        lanes = [
-            Lane("compute", [compute], ONE_AT_A_TIME),
-            Lane("paid", [paid], LaneSettings(concurrency=1, billing="tokens")),
+    compute, paid = Server("compute", latency=500), Server("paid", latency=5)
+    lanes = [
+        Lane("compute", [compute], ONE_AT_A_TIME),
+        Lane("paid", [paid], LaneSettings(concurrency=1, billing="tokens")),
+    ]
+    store = MemoryStore()
+    async with Gateway(lanes, store=store) as gateway:
+        tasks = [
+            asyncio.create_task(gateway.complete(ask(number), lane=lane))
+            for lane in ("compute", "paid")
+            for number in ((1, 2) if lane == "compute" else (3, 4))
         ]
-        store = MemoryStore()
-        async with Gateway(lanes, store=store) as gateway:
-            tasks = [
-                asyncio.create_task(gateway.complete(ask(number), lane=lane))
-                for lane in ("compute", "paid")
-                for number in ((1, 2) if lane == "compute" else (3, 4))
-            ]
-            await asyncio.sleep(1)
-        await asyncio.sleep(0)
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(result).__name__ for result in results] == ["RunStopped", "RunStopped", "Completion", "RunStopped"]
-        assert now() == pytest.approx(5.0)
-        assert compute.closed
-        assert paid.closed
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        with pytest.raises(RuntimeError, match="not open"):
-            await gateway.complete(ask(9), lane="paid")
-
-    run_virtual(main())
+        await asyncio.sleep(1)
+    await asyncio.sleep(0)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result).__name__ for result in results] == ["RunStopped", "RunStopped", "Completion", "RunStopped"]
+    assert now() == pytest.approx(5.0)
+    assert compute.closed
+    assert paid.closed
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    with pytest.raises(RuntimeError, match="not open"):
+        await gateway.complete(ask(9), lane="paid")
 
 
-def test_a_cancelled_run_closes_within_its_grace() -> None:
+@pytest.mark.virtual
+async def test_a_cancelled_run_closes_within_its_grace() -> None:
     """Ctrl-C does not wait for ever for an answer that is paid for."""
-
-    async def main() -> None:
-        server = Server(latency=10_000)
-        settings = LaneSettings(concurrency=1, billing="tokens", time_limit=10_000)
-        with anyio.move_on_after(1):
-            async with gateway_over(server, settings=settings) as gateway:
-                await gateway.complete(ask(1), lane="lane")
-        assert now() < 60
-        assert server.cancelled == 1
-
-    run_virtual(main())
+    server = Server(latency=10_000)
+    settings = LaneSettings(concurrency=1, billing="tokens", time_limit=10_000)
+    with anyio.move_on_after(1):
+        async with gateway_over(server, settings=settings) as gateway:
+            await gateway.complete(ask(1), lane="lane")
+    assert now() < 60
+    assert server.cancelled == 1
 
 
 def test_a_listener_that_raises_does_not_disturb_the_lane() -> None:
@@ -650,89 +587,77 @@ def test_a_listener_that_raises_does_not_disturb_the_lane() -> None:
     run_virtual(main())
 
 
-def test_lookup_many_tells_what_is_there_without_asking() -> None:
+@pytest.mark.virtual
+async def test_lookup_many_tells_what_is_there_without_asking() -> None:
     """By position; nothing is called, and hits are counted only for a lane that uses them."""
-
-    async def main() -> None:
-        server = Server()
-        async with gateway_over(server) as gateway:
-            await gateway.complete_many([ask(1), ask(3)], lane="lane")
-            requests, account = [ask(number) for number in range(5)], Account()
-            found = await gateway.lookup_many(requests)
-            assert account.statistics().total.hits == 0
-            assert await gateway.lookup_many(requests, lane="lane", account=account) == found
-            assert account.statistics().total.hits == 2
-        assert {position: completion.text for position, completion in found.items()} == {
-            1: "question 1",
-            3: "question 3",
-        }
-        assert len(server.calls) == 2
-
-    run_virtual(main())
+    server = Server()
+    async with gateway_over(server) as gateway:
+        await gateway.complete_many([ask(1), ask(3)], lane="lane")
+        requests, account = [ask(number) for number in range(5)], Account()
+        found = await gateway.lookup_many(requests)
+        assert account.statistics().total.hits == 0
+        assert await gateway.lookup_many(requests, lane="lane", account=account) == found
+        assert account.statistics().total.hits == 2
+    assert {position: completion.text for position, completion in found.items()} == {
+        1: "question 1",
+        3: "question 3",
+    }
+    assert len(server.calls) == 2
 
 
-def test_a_stopped_lane_sends_nothing_again() -> None:
+@pytest.mark.virtual
+async def test_a_stopped_lane_sends_nothing_again() -> None:
     """A call that was out when the lane stopped, and fails later, is not retried on it."""
+    server = Server()
 
-    async def main() -> None:
-        server = Server()
+    async def work(request: Request) -> None:
+        await asyncio.sleep(1 if request.messages[-1].content == "question 0" else 2)
+        raise AccessDenied("no") if request.messages[-1].content == "question 0" else HalfAnswer("half")
 
-        async def work(request: Request) -> None:
-            await asyncio.sleep(1 if request.messages[-1].content == "question 0" else 2)
-            raise AccessDenied("no") if request.messages[-1].content == "question 0" else HalfAnswer("half")
-
-        server.work = work  # type: ignore[method-assign]
-        async with gateway_over(server, settings=LaneSettings(concurrency=2)) as gateway:
-            results = await asyncio.gather(
-                *(gateway.complete(ask(number), lane="lane") for number in range(2)), return_exceptions=True
-            )
-            assert [type(result) for result in results] == [LaneStopped, LaneStopped]
-            await asyncio.sleep(100)
-        assert len(server.calls) == 2
-
-    run_virtual(main())
+    server.work = work  # type: ignore[method-assign]
+    async with gateway_over(server, settings=LaneSettings(concurrency=2)) as gateway:
+        results = await asyncio.gather(
+            *(gateway.complete(ask(number), lane="lane") for number in range(2)), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [LaneStopped, LaneStopped]
+        await asyncio.sleep(100)
+    assert len(server.calls) == 2
 
 
-def test_a_paid_call_that_fails_while_closing_is_not_tried_again() -> None:
+@pytest.mark.virtual
+async def test_a_paid_call_that_fails_while_closing_is_not_tried_again() -> None:
     """Its waiter is told, and closing does not hang."""
+    server = Server()
 
-    async def main() -> None:
-        server = Server()
+    async def work(request: Request) -> None:
+        await asyncio.sleep(5)
+        raise HalfAnswer("half")
 
-        async def work(request: Request) -> None:
-            await asyncio.sleep(5)
-            raise HalfAnswer("half")
-
-        server.work = work  # type: ignore[method-assign]
-        async with gateway_over(server, settings=LaneSettings(billing="tokens")) as gateway:
-            task = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
-            await asyncio.sleep(1)
-        with pytest.raises(RunStopped, match="closed"):
-            await task
-        assert now() == pytest.approx(5.0)
-        assert len(server.calls) == 1
-
-    run_virtual(main())
+    server.work = work  # type: ignore[method-assign]
+    async with gateway_over(server, settings=LaneSettings(billing="tokens")) as gateway:
+        task = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
+        await asyncio.sleep(1)
+    with pytest.raises(RunStopped, match="closed"):
+        await task
+    assert now() == pytest.approx(5.0)
+    assert len(server.calls) == 1
 
 
-def test_closing_during_a_back_off_fails_the_waiter() -> None:
+@pytest.mark.virtual
+async def test_closing_during_a_back_off_fails_the_waiter() -> None:
     """Nobody waits for a timer that will not fire."""
+    server = Server()
 
-    async def main() -> None:
-        server = Server()
+    def halve(request: Request) -> None:
+        raise HalfAnswer("half")
 
-        def halve(request: Request) -> None:
-            raise HalfAnswer("half")
-
-        server.plan = halve
-        async with gateway_over(server) as gateway:
-            task = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
-            await asyncio.sleep(0.1)
-            assert gateway.statistics().lanes["lane"].retrying == 1
-        with pytest.raises(RunStopped, match="closed"):
-            await task
-
-    run_virtual(main())
+    server.plan = halve
+    async with gateway_over(server) as gateway:
+        task = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
+        await asyncio.sleep(0.1)
+        assert gateway.statistics().lanes["lane"].retrying == 1
+    with pytest.raises(RunStopped, match="closed"):
+        await task
 
 
 def test_a_huge_batch_is_let_in_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -755,62 +680,53 @@ def test_a_huge_batch_is_let_in_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> N
     run_virtual(main())
 
 
-def test_an_unknown_lane_is_named_with_those_there_are() -> None:
+@pytest.mark.virtual
+async def test_an_unknown_lane_is_named_with_those_there_are() -> None:
     """A typo in a lane's name is the caller's mistake, not a model's."""
-
-    async def main() -> None:
-        async with gateway_over(Server()) as gateway:
-            with pytest.raises(ValueError, match=r"'lnae'; the lanes are: lane$"):
-                await gateway.complete(ask(1), lane="lnae")
-
-    run_virtual(main())
+    async with gateway_over(Server()) as gateway:
+        with pytest.raises(ValueError, match=r"'lnae'; the lanes are: lane$"):
+            await gateway.complete(ask(1), lane="lnae")
 
 
-def test_statistics_say_where_the_time_went() -> None:
+@pytest.mark.virtual
+async def test_statistics_say_where_the_time_went() -> None:
     """Queue, limiter, server and retry seconds add up to the time the requests took."""
+    server, account = Server(latency=2), Account()
+    failures = iter([HalfAnswer("half")])
 
-    async def main() -> None:
-        server, account = Server(latency=2), Account()
-        failures = iter([HalfAnswer("half")])
+    def fail_once(request: Request) -> None:
+        with contextlib.suppress(StopIteration):
+            raise next(failures)
 
-        def fail_once(request: Request) -> None:
-            with contextlib.suppress(StopIteration):
-                raise next(failures)
-
-        server.plan = fail_once
-        prices = Prices(input=1.0, cached=0.5, output=2.0)
-        settings = LaneSettings(concurrency=1, requests_per_minute=12, prices=prices)
-        async with gateway_over(server, settings=settings) as gateway:
-            await gateway.complete_many([ask(number) for number in range(6)], lane="lane", account=account)
-            ends = [at + 2 for _, at in server.calls[1:]]
-            inside = gateway.statistics().lanes["lane"]
-        use = account.statistics().total
-        spent = use.queue_seconds + use.limiter_seconds + use.server_seconds + use.retry_seconds
-        assert spent == pytest.approx(sum(ends))
-        assert use.limiter_seconds > 10
-        assert use.retry_seconds > 0.5
-        assert use.server_seconds == pytest.approx(12)
-        assert use.prompt_tokens == 6 * PROMPT_TOKENS
-        assert use.dollars >= 6 * (PROMPT_TOKENS * 1.0 + ANSWER_TOKENS * 2.0) / 1e6
-        assert (use.calls, use.retries) == (7, 1)
-        assert (inside.answered, inside.in_flight, inside.queued, inside.concurrency) == (6, 0, 0, 1)
-
-    run_virtual(main())
+    server.plan = fail_once
+    prices = Prices(input=1.0, cached=0.5, output=2.0)
+    settings = LaneSettings(concurrency=1, requests_per_minute=12, prices=prices)
+    async with gateway_over(server, settings=settings) as gateway:
+        await gateway.complete_many([ask(number) for number in range(6)], lane="lane", account=account)
+        ends = [at + 2 for _, at in server.calls[1:]]
+        inside = gateway.statistics().lanes["lane"]
+    use = account.statistics().total
+    spent = use.queue_seconds + use.limiter_seconds + use.server_seconds + use.retry_seconds
+    assert spent == pytest.approx(sum(ends))
+    assert use.limiter_seconds > 10
+    assert use.retry_seconds > 0.5
+    assert use.server_seconds == pytest.approx(12)
+    assert use.prompt_tokens == 6 * PROMPT_TOKENS
+    assert use.dollars >= 6 * (PROMPT_TOKENS * 1.0 + ANSWER_TOKENS * 2.0) / 1e6
+    assert (use.calls, use.retries) == (7, 1)
+    assert (inside.answered, inside.in_flight, inside.queued, inside.concurrency) == (6, 0, 0, 1)
 
 
-def test_a_batch_of_many_chunks_comes_back_whole() -> None:
+@pytest.mark.virtual
+async def test_a_batch_of_many_chunks_comes_back_whole() -> None:
     """By position, cached ones and duplicates included."""
-
-    async def main() -> None:
-        async with gateway_over(SlotServer(slots=500), settings=LaneSettings(concurrency=500)) as gateway:
-            await gateway.complete_many([ask(number) for number in range(0, 3_000, 7)], lane="lane")
-            requests = [ask(number % 2_000) for number in range(3_000)]
-            results = await gateway.complete_many(requests, lane="lane")
-        assert [getattr(result, "text", "") for result in results] == [
-            f"question {number % 2_000}" for number in range(3_000)
-        ]
-
-    run_virtual(main())
+    async with gateway_over(SlotServer(slots=500), settings=LaneSettings(concurrency=500)) as gateway:
+        await gateway.complete_many([ask(number) for number in range(0, 3_000, 7)], lane="lane")
+        requests = [ask(number % 2_000) for number in range(3_000)]
+        results = await gateway.complete_many(requests, lane="lane")
+    assert [getattr(result, "text", "") for result in results] == [
+        f"question {number % 2_000}" for number in range(3_000)
+    ]
 
 
 async def test_it_works_on_the_real_clock_too() -> None:
