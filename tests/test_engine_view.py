@@ -279,6 +279,17 @@ def test_a_run_is_as_far_as_the_last_thing_that_began(event: Event, stage: str) 
     assert view.stage(iterations=2, sources=2) == stage
 
 
+def test_a_run_that_ends_by_its_calls_has_no_last_iteration_and_tests_when_it_tests() -> None:
+    """What fills gaps before is the test of the first prompts."""
+    events: list[Event] = [Score(address="init/task=a", score=0.5), Select(address="iter=4/outer")]
+    view = RunView.of([*events, Score(address="test/before/task=b/prompt=0", score=0.5)])
+    assert view.stage(iterations=None, sources=1) == "iteration 5: inner loop"
+    view.apply(Score(address="test/after/task=b/prompt=0", score=0.5))
+    assert view.stage(iterations=None, sources=1) == view.stage(iterations=9, sources=1) == "test splits"
+    view.apply(Start())
+    assert view.stage(iterations=None, sources=1) == "first prompts"
+
+
 def test_where_nothing_is_optimized_the_first_prompts_are_never_through() -> None:
     """No source task, no first scores to wait for."""
     assert RunView().stage(iterations=2, sources=0) == "first prompts"

@@ -111,6 +111,7 @@ class RunView:
             self._of_session = History(texts=self._texts)
         self._waits: list[BarrierWait] = []
         self._scored = 0
+        self._tested = False
         self._reached: Reached = (0, 0)
 
     @classmethod
@@ -148,6 +149,7 @@ class RunView:
 
     def _advance(self, event: Event, address: Address) -> None:
         self._scored += isinstance(event, Score) and address.loop == "init"
+        self._tested |= address.loop == "test" and address.step.startswith("after")
         self._reached = max(self._reached, _begun(event, address))
         self.trials.apply(event, address)
         self._of_session.apply(event, address, self.spent)
@@ -156,15 +158,19 @@ class RunView:
         elif self.history is not self._of_session:
             self.history.apply(event, address, self.spent)
 
-    def stage(self, *, iterations: int, sources: int) -> str:
-        """How far the last session got, as its observer is told, in a run of so many iterations and source tasks."""
+    def stage(self, *, iterations: int | None, sources: int) -> str:
+        """How far the last session got, as its observer is told, in a run of so many iterations and source tasks.
+
+        `iterations`: None for a run that ends by its calls.
+        """
         first = (1, 0) if 0 < sources <= self._scored else (0, 0)
         iteration, outer = max(self._reached, first)
         if not iteration:
             return "first prompts"
-        if iteration > iterations:
+        if self._tested or (iterations is not None and iteration > iterations):
             return "test splits"
-        return f"iteration {iteration} of {iterations}: {'outer' if outer else 'inner'} loop"
+        of_all = "" if iterations is None else f" of {iterations}"
+        return f"iteration {iteration}{of_all}: {'outer' if outer else 'inner'} loop"
 
     @property
     def barriers(self) -> Barriers:

@@ -54,7 +54,9 @@ def session_of(
         state="running" if running or run.in_use else "ended" if ended else "broken off",
         number=view.sessions,
         since=view.start.wall or run.config.stat().st_mtime,  # written by every session when it begins
-        stage=view.stage(iterations=config.get("iterations", 0), sources=sources_of(config)),
+        stage=view.stage(
+            iterations=None if config.get("train_calls") else config.get("iterations", 0), sources=sources_of(config)
+        ),
         calls=view.session.calls,
         dollars=view.session.dollars,
         unpriced=view.session.unpriced,
