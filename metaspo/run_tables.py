@@ -75,6 +75,8 @@ def _print_screen(out: Console, data: Data, *, tasks: int, lines: int) -> None:
         _print_safety(out, data, short=True)
         if tasks:
             _print_worst(out, rows_of(data), tasks)
+    else:
+        _print_so_far(out, data, lines=SCREEN_LINES)
     if summary:
         say(out, spent_sentence(summary))
     if data["directory"]:
@@ -113,6 +115,8 @@ def print_run_data(out: Console, data: Data) -> None:
             say(out, f"Raced out, on statistical evidence alone: {', '.join(raced_out)}")
         for lost in summary.system_search.guarded if summary else ():
             say(out, f"Refused by a guard: {lost.sentence}.")
+    else:
+        _print_so_far(out, data)
     if summary:
         _print_warning(out, summary)
         print_usage(out, summary)
@@ -179,23 +183,31 @@ def _print_cost(out: Console, data: Data) -> None:
         say(out, sentence)
 
 
-def _print_prompt(out: Console, prompt: str, *, lines: int | None = None) -> None:
-    """The system prompt in a frame; of a long one so many lines."""
-    whole = prompt.splitlines() or [""]
+def _print_prompt(
+    out: Console,
+    prompt: str,
+    *,
+    lines: int | None = None,
+    title: str = "system prompt",
+    whole: str = "prompts/system.txt",
+) -> None:
+    """A prompt in a frame, the system prompt if nothing else is said; of a long one so many lines.
+
+    `whole`: where the rest of it is.
+    """
+    every = prompt.splitlines() or [""]
     shown, used = [], 0
-    for line in whole:
+    for line in every:
         used += _height(out, line)
         if lines is not None and used > lines:
             break
         shown.append(line)
     if lines is not None and not shown:
-        shown = [whole[0][: max(_inside(out) - 1, _inside(out) * (lines - 1))] + "…"]
-    left = len(whole) - len(shown)
-    foot = f"{counted(left, 'more line')}: prompts/system.txt" if left else None
+        shown = [every[0][: max(_inside(out) - 1, _inside(out) * (lines - 1))] + "…"]
+    left = len(every) - len(shown)
+    foot = f"{counted(left, 'more line')}: {whole}" if left else None
     text = Text("\n".join(shown))
-    panel = Panel(
-        text, title="system prompt", title_align="left", subtitle=foot, subtitle_align="left", box=box.ROUNDED
-    )
+    panel = Panel(text, title=Text(title), title_align="left", subtitle=foot, subtitle_align="left", box=box.ROUNDED)
     out.print(panel, soft_wrap=False)  # else its lines would be cut off at the width
 
 
@@ -232,6 +244,18 @@ def _print_state(out: Console, data: Data, summary: RunSummary | None) -> None:
     if not under_way and not (summary and summary.finished) and (summary or not session):
         why = (summary and summary.stopped) or f"interrupted{again}"
         say(out, f"Not finished: {why}")
+
+
+def _print_so_far(out: Console, data: Data, *, lines: int | None = None) -> None:
+    """What a run without a result has found; of a long system prompt so many lines, or else the user prompts, too."""
+    if not (found := data.get("so_far")):
+        return
+    scores = f"{found['first']:.1%} → {found['score']:.1%}"
+    say(out, f"Found so far, by the source tasks' train examples alone, and not tested yet: {scores}.")
+    _print_prompt(out, found["system_prompt"], lines=lines, whole="--all")
+    if lines is None:
+        for task, prompt in found["user_prompts"].items():
+            _print_prompt(out, prompt, title=f"user prompt of {task}")
 
 
 def _print_session(out: Console, session: Session, *, told: bool, again: str) -> None:

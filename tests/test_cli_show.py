@@ -316,6 +316,25 @@ def test_a_session_is_broken_off_if_no_summary_counts_it(
     assert session_of(RunDirectory(tmp_path), *[START] * sessions, summary=summary).state == state
 
 
+def test_what_a_run_without_a_result_has_found_is_shown_with_the_scores_it_was_chosen_by(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    found = {"event": "select", "address": "iter=1/outer", "system": "Be exact.", "chosen": 1, "score": 0.75}
+    of_first = {"event": "score", "address": "init/task=a", "task": "a", "score": 0.25}
+    of_found = {"event": "score", "address": "iter=1/outer/cand=1/score/task=a/prompt=0", "task": "a", "score": 0.75}
+    session_of(run, START, of_first, summary={})
+    run.config.write_text(json.dumps({"tasks": [{"name": "a", "role": "source"}]}), encoding="utf-8")
+    assert here("show", str(run.path), "--json").data["so_far"] is None
+    journal = "".join(json.dumps({"t": 1.5, **event}) + "\n" for event in (of_found, found))
+    run.journal.write_text(run.journal.read_text(encoding="utf-8") + journal, encoding="utf-8")
+    for options in ((), ("--all",)):
+        text = here("show", str(run.path), *options).out
+        assert "not tested yet: 25.0% → 75.0%" in text
+        assert "Be exact." in text
+    told = here("show", str(run.path), "--json").data["so_far"]
+    assert told == {"first": 0.25, "score": 0.75, "system_prompt": "Be exact.", "user_prompts": {}}
+
+
 def test_what_an_earlier_session_did_is_not_the_last_ones(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     first = session_of(run, START, SPENT, SELECTED, summary={})

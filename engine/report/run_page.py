@@ -35,8 +35,8 @@ from metaspo.engine.runs.answers import RunAnswers
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.files import Data, finished_at, read_json, read_table, unreadable
 from metaspo.engine.runs.going_on import going_on
-from metaspo.engine.runs.listing import weights_of
 from metaspo.engine.runs.records import read_as
+from metaspo.engine.runs.status import weights_of
 from metaspo.engine.runs.stored import rows_of, run_data, safety_sentences, summary_of
 from metaspo.engine.runs.summary import USE_COLUMNS
 

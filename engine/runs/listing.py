@@ -20,7 +20,7 @@ from metaspo.engine.journal.view import AllSessions, RunView
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.files import Data
-from metaspo.engine.runs.status import sources_of
+from metaspo.engine.runs.status import sources_of, weights_of
 from metaspo.engine.runs.stored import run_data, summary_of
 from metaspo.engine.tasks import TaskSpec
 
@@ -217,8 +217,3 @@ def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...
         goes_on_with=data.get("goes_on_with", ""),
         hindered=data.get("hindered", ""),
     )
-
-
-def weights_of(config: Mapping[str, Any]) -> dict[str, float]:
-    """How much each task of a stored config counts in a mean over tasks."""
-    return {task["name"]: task.get("weight", 1.0) for task in config.get("tasks", ())}

@@ -67,3 +67,24 @@ def session_of(
 def sources_of(config: Mapping[str, Any]) -> int:
     """How many source tasks a stored config has."""
     return sum(task.get("role") == "source" for task in config.get("tasks", ()))
+
+
+def weights_of(config: Mapping[str, Any]) -> dict[str, float]:
+    """How much each task of a stored config counts in a mean over tasks."""
+    return {task["name"]: task.get("weight", 1.0) for task in config.get("tasks", ())}
+
+
+def found_so_far(view: RunView, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The best prompts of a run without a result, and the scores that they were chosen by; None before its first round.
+
+    `score` and `first` are means over the source tasks on their train splits, 0 to 1: not tested yet.
+    """
+    points, best = view.history.points(weights_of(config), sources=sources_of(config)), view.history.best_prompts
+    if not points or not best:
+        return None
+    return {
+        "first": points[0].score,
+        "score": points[-1].score,
+        "system_prompt": best.get("", config.get("system_prompt", "")),
+        "user_prompts": {task: prompt for task, prompt in best.items() if task},
+    }

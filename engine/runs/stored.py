@@ -12,7 +12,7 @@ from metaspo.engine.project import KEPT, project_folder
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.files import Data, read_json, tests_of, unreadable
 from metaspo.engine.runs.going_on import going_on
-from metaspo.engine.runs.status import session_of
+from metaspo.engine.runs.status import found_so_far, session_of
 from metaspo.engine.runs.summary import RunSummary
 
 
@@ -28,11 +28,17 @@ def run_data(run: RunDirectory) -> Data:
 
 
 def shown_data(run: RunDirectory) -> Data:
-    """The same and how far its last session is or was, for which its whole journal is read; and its tasks in rows."""
+    """The same with its tasks in rows, and by its whole journal how far its last session is or was, and what it has
+    found where it has no result."""
     data = run_data(run)
     view = RunView.of(StoredJournal(run.journal))
     session = session_of(run, view, running=data["running"], config=data["config"], summary=data["summary"])
-    return {**data, "session": asdict(session) if session else None, "tasks": [row.as_json() for row in rows_of(data)]}
+    return {
+        **data,
+        "session": asdict(session) if session else None,
+        "so_far": None if data["result"] else found_so_far(view, data["config"]),
+        "tasks": [row.as_json() for row in rows_of(data)],
+    }
 
 
 def summary_of(data: Data) -> RunSummary | None:

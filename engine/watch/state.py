@@ -13,8 +13,7 @@ from metaspo.engine.journal.history import Proposed
 from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import Gain
 from metaspo.engine.runs.going_on import GoingOn, going_on
-from metaspo.engine.runs.listing import weights_of
-from metaspo.engine.runs.status import session_of, sources_of
+from metaspo.engine.runs.status import session_of, sources_of, weights_of
 from metaspo.engine.runs.stored import rows_of, summary_of
 from metaspo.engine.runtime.time_left import spoken
 from metaspo.engine.studies.noted import NotedGrid
