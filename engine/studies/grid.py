@@ -13,12 +13,21 @@ from metaspo.engine.config.load import load_config, refuse_run, validated
 from metaspo.engine.config.schema import BudgetTable, InnerTable
 from metaspo.engine.config.table import name_of
 from metaspo.engine.config.toml import read_toml
-from metaspo.engine.domains import find_domains, given_user_prompts
+from metaspo.engine.domains import find_domains
 from metaspo.engine.errors import ConfigError, resolve_path, told_as
 from metaspo.engine.runs.prepare import Prepared, prepare
 from metaspo.engine.studies.grid_config import GridConfig, MethodTable
 from metaspo.engine.studies.methods import Method, method
-from metaspo.engine.studies.refusals import check_adapting, check_fixed, check_searching, check_seen, check_writes
+from metaspo.engine.studies.refusals import (
+    check_adapting,
+    check_fixed,
+    check_given,
+    check_judges,
+    check_searching,
+    check_seen,
+    check_targets,
+    check_writes,
+)
 from metaspo.engine.tasks import Reader, Task, read_once
 
 OWN_TASKS = ""  # the domain of a grid that names none: the config's own tasks
@@ -113,7 +122,7 @@ def prepare_grid(config: GridConfig, *, folder: Path, command: str = "") -> Grid
         (cell.method, cell.prepared) for cell in cells if (cell.domain, cell.seed) == (cells[0].domain, cells[0].seed)
     )
     if config.generalize is not None and config.generalize.given:
-        _check_given(resolve_path(config.generalize.given, base_dir=folder), cells)
+        check_given(resolve_path(config.generalize.given, base_dir=folder), (cell.prepared for cell in cells))
     return Grid(
         config=config,
         folder=folder,
@@ -176,8 +185,8 @@ class _CellFactory:
         check_writes(variant, prepared)
         if variant.everywhere:
             prepared = replace(prepared, tasks=_tested_in(domain, prepared.tasks))
-        _check_targets(self.config, prepared)
-        _check_judges(prepared)
+        check_targets(self.config, prepared)
+        check_judges(prepared)
         targets = [task for task in prepared.tasks if task.role == "target"]
         on_targets = not variant.fixed and not prepared.config.outer.candidates and bool(targets)
         if on_targets:
@@ -227,38 +236,3 @@ def _on_targets(prepared: Prepared, targets: Sequence[Task]) -> Prepared:
     if config.test.source == "none":
         config = config.model_copy(update={"test": config.test.model_copy(update={"source": "best"})})
     return replace(prepared, config=config, tasks=tuple(replace(task, role="source") for task in targets))
-
-
-def _check_given(folder: Path, cells: Sequence[Cell]) -> None:
-    """Raises `TaskError` where a target task has no usable user prompts."""
-    for name in dict.fromkeys(task.name for cell in cells for task in cell.prepared.tasks if task.role == "target"):
-        given_user_prompts(folder, name)
-
-
-def _check_judges(prepared: Prepared) -> None:
-    """Raises `ConfigError` where each method's answers would be compared with others: those under its first prompts."""
-    for task in prepared.tasks:
-        if task.against_first:
-            raise ConfigError(
-                f'{prepared.source}: tasks.metric.against: "first" means other prompts for each method of a '
-                'comparison, so that their scores say nothing beside each other: use "gold", or a scale '
-                f"[task '{task.name}']"
-            )
-
-
-def _check_targets(config: GridConfig, prepared: Prepared) -> None:
-    """Raises `ConfigError` where target tasks lack what generalizing or adapting needs, before anything is asked."""
-    inducing = config.generalize is not None and not config.generalize.given
-    if not inducing and config.adapt is None:
-        return
-    if inducing and prepared.config.optimizer is None:
-        raise ConfigError(f"{prepared.source}: optimizer: is missing: user prompts are induced by an optimizer model")
-    targets = [task for task in prepared.tasks if task.role == "target"]
-    if not targets:
-        raise ConfigError(f"{prepared.source}: tasks: there is no target task to generalize or adapt to")
-    for task in targets:
-        if not task.train:
-            raise ConfigError(
-                f"{prepared.source}: tasks: target task '{task.name}' has no train examples, which generalizing and "
-                "adapting start from; add `train`, or give user prompts (generalize.given)"
-            )

@@ -1,12 +1,15 @@
-"""Methods of a comparison that are refused: nothing would be seen of their work."""
+"""What a comparison refuses before anything is asked: nothing would be seen of it, or something is missing for it."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from metaspo.engine.config.calls import inner_proposer
 from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.domains import given_user_prompts
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.strategies import RoundSize
+from metaspo.engine.studies.grid_config import GridConfig
 from metaspo.engine.studies.methods import Method
 from metaspo.engine.tasks import Task
 
@@ -77,3 +80,38 @@ def check_adapting(config: RunConfig, *, source: str) -> None:
         raise ConfigError(
             f"{source}: optimizer: is missing: adapting by the inner strategy '{config.inner.strategy}' asks one"
         )
+
+
+def check_targets(config: GridConfig, prepared: Prepared) -> None:
+    """Raises `ConfigError` where target tasks lack what generalizing or adapting needs, before anything is asked."""
+    inducing = config.generalize is not None and not config.generalize.given
+    if not inducing and config.adapt is None:
+        return
+    if inducing and prepared.config.optimizer is None:
+        raise ConfigError(f"{prepared.source}: optimizer: is missing: user prompts are induced by an optimizer model")
+    targets = [task for task in prepared.tasks if task.role == "target"]
+    if not targets:
+        raise ConfigError(f"{prepared.source}: tasks: there is no target task to generalize or adapt to")
+    for task in targets:
+        if not task.train:
+            raise ConfigError(
+                f"{prepared.source}: tasks: target task '{task.name}' has no train examples, which generalizing and "
+                "adapting start from; add `train`, or give user prompts (generalize.given)"
+            )
+
+
+def check_given(folder: Path, runs: Iterable[Prepared]) -> None:
+    """Raises `TaskError` where a target task has no usable user prompts."""
+    for name in dict.fromkeys(task.name for run in runs for task in run.tasks if task.role == "target"):
+        given_user_prompts(folder, name)
+
+
+def check_judges(prepared: Prepared) -> None:
+    """Raises `ConfigError` where each method's answers would be compared with others: those under its first prompts."""
+    for task in prepared.tasks:
+        if task.against_first:
+            raise ConfigError(
+                f'{prepared.source}: tasks.metric.against: "first" means other prompts for each method of a '
+                'comparison, so that their scores say nothing beside each other: use "gold", or a scale '
+                f"[task '{task.name}']"
+            )
