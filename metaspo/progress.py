@@ -98,7 +98,7 @@ class ProgressDisplay:
         self._console.print(Text(f"warning: {without_secrets(text)}"), soft_wrap=not self._console.is_terminal)
 
     def observer(self, name: str) -> Observer:
-        """A observer that shows one run."""
+        """An observer that shows one run."""
         if self._quiet:
             return Observer()
         if not self._is_live:

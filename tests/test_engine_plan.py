@@ -45,7 +45,7 @@ class Prolific(World):
 
 
 class Counting(Observer):
-    """Adds up what a observer is told."""
+    """Adds up what an observer is told."""
 
     def __init__(self) -> None:
         self.ahead = self.done = 0
