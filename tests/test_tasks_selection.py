@@ -31,6 +31,15 @@ def test_where_keeps_rows_with_one_of_the_values_numbers_and_classes_as_text() -
     assert [row.where for row in selected(table, source(where={"s": ["a", "b"], "n": "1"}))] == ["f:1", "f:2"]
 
 
+def test_what_no_row_holds_is_told_with_what_they_hold() -> None:
+    table = rows({"s": "True", "n": 1}, {"s": "False", "n": 2})
+    told = r"f\.csv: no row has in 's' what `where` asks for \('true'\); there are: 'True', 'False'"
+    with pytest.raises(TaskError, match=told):
+        list(selected(table, source(where={"n": "1", "s": "true"})))
+    assert not list(selected(table, source(where={"n": "1", "s": "False"}))), "each of them holds one of the two"
+    assert len(list(selected(table, source(where={"s": ["true", "True"]})))) == 1
+
+
 def test_where_and_part_name_a_column_that_is_not_there() -> None:
     for keys in ({"where": {"subject": "a"}}, {"part": "0-30%", "group": "subject"}):
         with pytest.raises(TaskError, match="f:1: no column 'subject'; there are: s"):
