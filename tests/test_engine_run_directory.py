@@ -122,6 +122,8 @@ def test_names_of_runs_stay_what_they_are() -> None:
         ({"outer": {"strategy": "informed"}}, "43bf4d75"),
         ({"inner": {"strategy": "informed"}}, "5243a710"),
         ({"outer": {"under": "induced"}}, "432ac0ca"),
+        ({"outer": {"strategy": "informed"}}, "9dd5b4f4"),
+        ({"inner": {"strategy": "informed"}}, "2ece7acd"),
         ({"ties": "earlier"}, "c1ae6724"),
         ({"racing": 0.05, "rows": 3, "ties": "earlier"}, "72937ee4"),
     ],

@@ -158,6 +158,18 @@ async def test_what_lost_at_a_gate_is_told_beside_its_parent_there_and_with_what
     assert all(f'<tried outcome="{told}">\nLost. {{question}}\n</tried>' in request for request in ask.asked)
 
 
+async def test_of_a_user_prompt_it_is_told_that_another_system_prompt_was_there_when_it_was_tried() -> None:
+    ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
+    tried = (
+        Tried("Then. {question}", gate=0.5, parent=0.5, system="OLD"),
+        Tried("Now. {question}", gate=0.5, parent=0.5, system="SYSTEM"),
+    )
+    await InformedInner().propose(inner(ask, view(failures=BOTH_WAYS), tried=tried))
+    for request in ask.asked:
+        assert 'not kept (under an earlier system prompt)">\nThen. {question}' in request
+        assert 'not kept">\nNow. {question}' in request
+
+
 @pytest.mark.parametrize("strategy", [InformedOuter(), FailureAnalysisOuter()], ids=["informed", "metaspo"])
 async def test_a_system_prompt_may_set_a_form_where_most_errors_are_answers_that_cannot_be_read(
     strategy: OuterStrategy,
@@ -397,6 +409,7 @@ def test_a_run_with_it_finds_the_same_in_any_timing_and_names_the_base_model() -
     assert asked
     assert all('"answerer"' in text for text in asked)
     assert any("%, not kept" in text for text in asked)
+    assert any("(under an earlier system prompt)" in text for text in asked)
     assert any("could not be used: expected <" in text for text in asked)
 
 

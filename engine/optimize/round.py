@@ -78,13 +78,14 @@ class Round:
 
     def _outcome(self, number: int) -> Tried:
         prompt, kept = self.prompts[number], self.best.kept()
+        tried = Tried(prompt, system=self.setup.system if self.setup.level == "user" else "")
         score = next((scored.value for scored in kept if scored.prompt == prompt), None)
         if score is None and (gate := self._pruner.at_gate(number)):
-            return Tried(prompt, gate=gate.score, parent=gate.parent, unread=gate.unread, answers=gate.answers)
+            return replace(tried, gate=gate.score, parent=gate.parent, unread=gate.unread, answers=gate.answers)
         objective = self.setup.objective
         full = len(kept) == self.setup.keep and score is None and not objective.floors
         upper_bound = mean([kept[-1].net_value + objective.penalty * len(prompt)]) if full else None
-        return Tried(prompt, score=score, at_most=upper_bound)
+        return replace(tried, score=score, at_most=upper_bound)
 
     @property
     def complete(self) -> list[ScoredPrompt | None]:

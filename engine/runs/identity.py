@@ -79,17 +79,19 @@ def later(config: RunConfig) -> dict[str, Any]:
 def _rules(config: RunConfig) -> int:
     """The rules of a run: raised where what it asks is not what the same config asked before.
 
-    12: of induced user prompts, which the first one stands for where one of both alone is in form. 11: of "informed",
-    which is told what could not be read of what was tried, and of both it and "metaspo" in the outer loop, which may
-    set a form where none is asked for. 9: of a gate, which holds a row that can be won, and of further first passes,
-    which are told more. 6: of a beam, which stays where `shared` passes the best over. 4: of strategies that show
-    examples at work, of which none is any more the one that is asked. 3: whoever wrote a prompt that breaks its wording
-    is told so. 2: of `under`.
+    13: of "informed", which is told what could not be read of what was tried, and under which system prompt. 12: of
+    induced user prompts, which the first one stands for where one of both alone is in form. 11: of "metaspo" in the
+    outer loop, which may set a form where none is asked for. 9: of a gate, which holds a row that can be won, and of
+    further first passes, which are told more. 6: of a beam, which stays where `shared` passes the best over. 4: of
+    strategies that show examples at work, of which none is any more the one that is asked. 3: whoever wrote a prompt
+    that breaks its wording is told so. 2: of `under`.
     """
     strategies, outer = {config.inner.strategy, config.outer.strategy}, config.outer
+    if "informed" in strategies:
+        return 13
     if outer.under == "induced":
         return 12
-    if "informed" in strategies or (outer.strategy == "metaspo" and outer.candidates):
+    if outer.strategy == "metaspo" and outer.candidates:
         return 11
     if config.inner.gate or outer.gate or (outer.first_passes > 1 and outer.candidates):
         return 9

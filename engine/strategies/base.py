@@ -99,6 +99,7 @@ class Tried:
         beaten: of one that was scored in full beside what is kept, and is no better: its score.
         unshared: of a system prompt that was the best of its round, but whose gain too few tasks shared: its score.
         unread, answers: how many answers could not be read, of how many that `gate` or `beaten` is of.
+        system: of a user prompt that a round tried, the system prompt that it was tried under.
     """
 
     prompt: str
@@ -110,6 +111,7 @@ class Tried:
     unshared: float | None = None
     unread: int = 0
     answers: int = 0
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

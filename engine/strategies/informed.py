@@ -78,7 +78,7 @@ class _Informed:
         shown = {task.name: stratified(task.failures, context.show, context.rng) for task in tasks}
         kept = {task.name: _still_right(task, self.right, context.rng) for task in tasks}
         parent = context.system_prompt if level == "system" else tasks[0].user_prompt
-        tried = [_tried(texts, level, prompt) for prompt in _others(context, tasks, level, parent)]
+        tried = [_tried(texts, level, each, context.system_prompt) for each in _others(context, tasks, level, parent)]
         slots = {
             "model": context.model,
             "max_tokens": str(context.max_tokens),
@@ -171,8 +171,8 @@ def _others(context: CandidateContext, tasks: Sequence[TaskView], level: Level, 
     return [*by_prompt.values()][-TRIED:]
 
 
-def _tried(texts: Texts, level: Level, tried: Tried) -> str:
-    """A prompt that was tried, and what came of it."""
+def _tried(texts: Texts, level: Level, tried: Tried, present: str) -> str:
+    """A prompt that was tried, and what came of it; under another system prompt than the present one it is said so."""
     scores = {
         "kept": tried.score,
         "gate": tried.gate,
@@ -186,6 +186,8 @@ def _tried(texts: Texts, level: Level, tried: Tried) -> str:
     outcome = texts.text("outcomes", name, {"score": score, "parent": parent})
     if tried.unread:
         outcome += texts.text("outcomes", "unread", {"count": str(tried.unread), "all": str(tried.answers)})
+    if tried.system and tried.system != present:
+        outcome += f" {texts.text('outcomes', 'older', {})}"
     return texts.text(level, "attempt", {"outcome": outcome, "prompt": tried.prompt})
 
 
