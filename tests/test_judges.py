@@ -306,7 +306,8 @@ def test_the_plan_counts_what_judges_are_asked(settings: Mapping[str, Any], base
 def test_a_judge_that_is_never_understood_under_the_first_prompts_stops_the_run_and_names_the_row() -> None:
     runs = Runs(make_config(ONCE), tasks_of(), Says(3, "Hm."), timing=1, width=4)
     with pytest.raises(
-        TaskError, match=r"cannot be graded\. task 'a': a\.train:1, .*the judge's answer cannot be read"
+        TaskError,
+        match=r"cannot be graded\. task 'a': a\.train:1, .*answer cannot be read.* another `revision` there",
     ):
         runs.session()
 

@@ -197,7 +197,8 @@ def require_answers(cards: Sequence[Scorecard]) -> None:
     if any(outcome.text for card in cards for outcome in card.outcomes if outcome.status is Status.FAILED):
         raise TaskError(
             f"answers under the first prompts already cannot be graded. {'. '.join(faults)}. Mend what grades them "
-            "(the rubric, the function, or another model in [judge]), or take these examples out of the data"
+            "(the rubric, the function, another model in [judge], or another `revision` there after its server has "
+            "changed: what it said is in the cache), or take these examples out of the data"
         )
     if all(outcome.status is Status.FAILED for card in cards for outcome in card.outcomes):
         raise TaskError(
