@@ -4,7 +4,7 @@ from rich.console import Console
 
 from metaspo.backends.counted import counted
 from metaspo.engine.journal.view import Barriers
-from metaspo.engine.money import show_dollars
+from metaspo.engine.money import UNKNOWN, show_dollars
 from metaspo.engine.runs.summary import USE_COLUMNS, RunSummary
 from metaspo.scheduling.statistics import LaneUse
 from metaspo.tables import make_table, say
@@ -19,15 +19,20 @@ def calls_and_dollars(*uses: LaneUse) -> str:
     """What was asked, how much of it came from the cache, and what it cost."""
     calls, cached = sum(use.calls for use in uses), sum(use.hits + use.joined for use in uses)
     dollars = show_dollars(sum(use.dollars for use in uses), unpriced=sum(use.unpriced for use in uses))
-    return f"{counted(calls, 'call')}, {cached:,} from the cache, {dollars}"
+    return f"{counted(calls, 'call')}, {cached:,} from the cache, {_in_a_sentence(dollars)}"
 
 
 def spent_sentence(summary: RunSummary) -> str:
     """What it took, in a sentence."""
     use = summary.usage.total
     hits, dollars, saved = (USE_COLUMNS[column](use) for column in ("from cache", "dollars", "saved by cache"))
-    took = f"Took {counted(use.calls, 'call')}, {hits} from the cache; {dollars}, {saved} saved by cache"
+    worth = "" if dollars == saved == UNKNOWN else f", {saved} saved by cache"
+    took = f"Took {counted(use.calls, 'call')}, {hits} from the cache; {_in_a_sentence(dollars)}{worth}"
     return f"{took}; {summary.seconds:,.1f} s. {summary.together}".rstrip()
+
+
+def _in_a_sentence(dollars: str) -> str:
+    return "dollars unknown (no prices)" if dollars == UNKNOWN else dollars
 
 
 def print_usage(out: Console, summary: RunSummary) -> None:

@@ -99,6 +99,7 @@ def test_what_is_not_known_is_never_told_as_nothing(tmp_path: Path, monkeypatch:
         told.append(here("show", json.loads(here("runs", "--json").out)[0]["name"]))
         assert "0.0000" not in "".join(ended.out + ended.err for ended in told)
         assert all("unknown" in ended.out for ended in told)
+        assert all("dollars unknown (no prices)" in ended.out for ended in told[:2]), "a sentence says of what"
         again = here("optimize", "run.toml")
         assert "unknown" in again.out, "what the cache saved"
         assert "$0.0000" in again.out, "this time nothing was spent, for sure"
