@@ -11,6 +11,7 @@ from metaspo.engine import Plan, RunConfig
 from metaspo.engine.config.plan import AUTO_CONCURRENCY, Pace
 from metaspo.engine.config.presets import CALLS
 from metaspo.engine.config.schema import BudgetTable
+from metaspo.engine.money import total
 from metaspo.engine.tasks import Notice
 from metaspo.tables import Data, make_table
 
@@ -83,6 +84,16 @@ def print_plan(out: Console, config: RunConfig, plan: Plan, *, like: str) -> Non
         )
     elif plan.calls.base - plan.calls.test > CALLS:
         out.print(f"With --calls {CALLS} it would be {CALLS:,} base calls and the test splits: docs/presets.md.")
+
+
+def all_plans(plans: Sequence[Plan]) -> str:
+    """What they may take together, in a sentence."""
+    calls = sum(lane.calls for plan in plans for lane in plan.lanes.values())
+    dollars, most = total(plan.dollars for plan in plans), total(plan.most_dollars for plan in plans)
+    longer = (most or 0.0) > LONGER * (dollars or 0.0)
+    longest = f" ({_dollars(most)} if answers are as long as max_tokens lets them)" if longer else ""
+    together = f"{counted(calls, 'call')}, {_dollars(dollars)}{longest}"
+    return f"Together at most {together}; what they have in common is asked once."
 
 
 def _as_rounds_go_on(config: RunConfig) -> str:

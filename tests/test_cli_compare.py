@@ -330,6 +330,19 @@ def test_a_plan_asks_nothing(project: Path, server: ChatServer) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("command", [("compare", "grid.toml", "--plan"), ("plan", "run.toml", "run.toml")])
+def test_plans_of_several_runs_are_added_up(project: Path, command: tuple[str, ...]) -> None:
+    plans = here(*command, "--json").data
+    calls = sum(lane["calls"] for plan in plans for lane in plan["lanes"].values())
+    assert f"Together at most {calls:,} calls, unknown (give prices); what they have" in here(*command).out
+    config = (project / "run.toml").read_text(encoding="utf-8")
+    priced = config.replace('"]\n', '"]\nprices = {input = 100, output = 100}\n', 2)
+    (project / "run.toml").write_text(priced, encoding="utf-8")
+    dollars = sum(plan["dollars"] for plan in here(*command, "--json").data)
+    assert f"calls, ~${dollars:,.2f}" in here(*command).out
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_plan_names_the_caps_that_all_cells_together_may_come_to(project: Path) -> None:
     plans = here("compare", "grid.toml", "--plan", "--json").data
     calls = sum(lane["calls"] for plan in plans for lane in plan["lanes"].values())

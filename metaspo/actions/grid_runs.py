@@ -18,7 +18,7 @@ from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.studies import CellResult, Findings, Grid, Study, Table, plan_cell, shown
 from metaspo.engine.studies import compare as run_grid
 from metaspo.parameters import in_project
-from metaspo.plan_tables import caps_reached, plan_data
+from metaspo.plan_tables import all_plans, caps_reached, plan_data
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
 
@@ -122,6 +122,8 @@ def _print_plan(grid: Grid, *, json: bool) -> None:
         counts = (calls.base - calls.test, calls.base, calls.optimizer)
         table.add_row(str(number), name, *(f"{count:,}" for count in counts), dollars)
     out.print(table)
+    if len(plans) > 1:
+        tables.say(out, all_plans([plan for _, _, plan, _ in plans]))
     for line in caps:
         tables.say(out, line)
 

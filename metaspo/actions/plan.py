@@ -12,7 +12,7 @@ from metaspo.engine.config.plan import ASSUMED, Pace
 from metaspo.engine.config.toml import read_toml
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.overrides import all_overrides, naming_calls
-from metaspo.plan_tables import caps_reached, plan_data, print_plan, print_scale, scale_data
+from metaspo.plan_tables import all_plans, caps_reached, plan_data, print_plan, print_scale, scale_data
 
 if TYPE_CHECKING:
     from metaspo.engine.studies.needs import Need
@@ -71,6 +71,8 @@ def _tell(prepared: Sequence[Prepared], plans: Sequence[Plan], *, like: str, jso
         print_plan(out, item.config, estimate, like=like)
         if item.start.run:
             tables.say(out, item.start.sentence)
+    if len(plans) > 1:
+        tables.say(out, all_plans(plans))
 
 
 def _prepared(path: Path, overrides: Mapping[str, Any]) -> Prepared:
