@@ -24,7 +24,7 @@ from metaspo.engine.strategies.meta_prompts import (
     read_analysis,
     read_prompt,
 )
-from metaspo.engine.strategies.texts import META, messages
+from metaspo.engine.strategies.texts import META, messages, text
 from metaspo.engine.tasks import Failure, Task
 from metaspo.engine.tasks.base import Example
 
@@ -86,6 +86,8 @@ class Adapter:
         slots = {"system_prompt": candidate[SYSTEM], "failures": join_blocks([case["case"] for case in cases])}
         if level == "user":
             slots |= {"user_prompt": candidate[name], "answer_rule": RULE}
+        else:
+            slots["form"] = text(META, "system", "set_no_form", {})
         analysis = self._ask(messages(META, level, "analyze", slots), read_analysis)
         if analysis is None:
             return None
