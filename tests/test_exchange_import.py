@@ -258,6 +258,9 @@ def test_prompts_alone_take_their_examples_from_a_file(tmp_path: Path, monkeypat
     )
     assert here("import", "user.sums.txt", "--out", "free", "--data", "rows.jsonl").code == 0
     assert load_config(Path("free/metaspo.toml")).tasks[0].answer.kind == "text"
+    as_files(tmp_path, {"rows.csv": "question;answer\nq;a\n"})
+    told = here("import", "user.sums.txt", "--out", "parted", "--data", "rows.csv")
+    assert (told.code, "rows.csv:2" in told.err, "set delimiter = ';'" in told.err) == (0, True, True)
     missing = here("import", "user.sums.txt", "--out", "other", "--data", "nope.jsonl")
     assert (missing.code, "no such file" in missing.errors[0], Path("other").exists()) == (2, True, False)
     without = here("import", "user.sums.txt", "--out", "other")

@@ -105,15 +105,28 @@ def config_files(imported: Imported, *, source: str, data: Path | None = None) -
     return {"metaspo.toml": "\n".join(parts), **files}
 
 
+def why_unread(data: Path) -> str:
+    """Why a file of examples cannot be read as the config names it, which is to be mended there; "" where it can."""
+    try:
+        _read(data)
+    except TaskError as fault:
+        return str(fault)
+    return ""
+
+
 def _rows_of(data: Path) -> tuple[Row, ...]:
-    """What a file of examples holds; () where its columns are others, which the config can say then."""
+    """What a file of examples holds; () where it cannot be read without more keys of the config."""
     if not data.is_file():
         raise ConfigError(f"{data}: no such file")
-    spec = TaskSpec.model_validate({"name": "data", "role": "target", "test": str(data.absolute())})
     try:
-        return tuple((example.question, example.answers) for example in read_task(spec, Path()).test)
+        return _read(data)
     except TaskError:
         return ()
+
+
+def _read(data: Path) -> tuple[Row, ...]:
+    spec = TaskSpec.model_validate({"name": "data", "role": "target", "test": str(data.absolute())})
+    return tuple((example.question, example.answers) for example in read_task(spec, Path()).test)
 
 
 def _task(task: ImportedTask, data: Path | None, *, labelled: bool) -> tuple[str, dict[str, str]]:

@@ -9,7 +9,7 @@ from metaspo.console import exit_on_user_error, out, say_warning
 from metaspo.engine import ConfigError, find_run
 from metaspo.engine.config.toml import STARTER
 from metaspo.engine.exchange.export import TOOLS, export_run
-from metaspo.engine.exchange.imported import config_files
+from metaspo.engine.exchange.imported import config_files, why_unread
 from metaspo.engine.exchange.read import read_files
 from metaspo.engine.project import named_after
 from metaspo.running import run_async
@@ -43,6 +43,9 @@ def import_files(files: Sequence[Path], *, folder: Path, data: Path | None) -> N
             write_whole(folder / name, (text.removesuffix("\n") + "\n").encode())
     for note in imported.notes:
         say_warning(note)
+    used = data and any(len(task.rows) < 2 for task in imported.tasks)
+    if data and used and (why := why_unread(data)):
+        say_warning(f"{why}; in {folder / STARTER}")
     for name in written:
         out.print(str(folder / name))
     for task in imported.tasks:
