@@ -15,7 +15,7 @@ def answers(
     run: LatestRun = "",
     task: Annotated[str, typer.Option(metavar="NAME", help="One task only.")] = "",
     split: Annotated[
-        str, typer.Option(metavar="train|test", help="test for a finished run, else train, if left out.")
+        str, typer.Option(metavar="train|test", help="test for a finished run that has one, else train, if left out.")
     ] = "",
     worse: Annotated[bool, typer.Option("--worse", help="Only those that got worse.")] = False,
     better: Annotated[bool, typer.Option("--better", help="Only those that got better.")] = False,

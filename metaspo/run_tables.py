@@ -14,7 +14,7 @@ from metaspo.engine import Gain, RunDirectory, RunReport, report_data
 from metaspo.engine.evaluation.task_rows import COLUMNS, SHORT, TaskRow, cost_sentence
 from metaspo.engine.evaluation.test_score import OF_COST, unreadable
 from metaspo.engine.money import show_dollars
-from metaspo.engine.optimize.result import GuardScore, chosen_sentence
+from metaspo.engine.optimize.result import GuardScore, chosen_sentence, untested_sentence
 from metaspo.engine.runs.files import Data, read_json
 from metaspo.engine.runs.status import Session
 from metaspo.engine.runs.stored import called, rows_of, safety_sentences, shown_data, summary_of
@@ -161,8 +161,8 @@ def _print_verdict(out: Console, summary: RunSummary | None, result: Data, *, sh
             say(out, f"Mean over {tasks}: {gain.before:.1%}, as before: nothing that they are asked with has changed.")
         else:
             _print_gain(out, gain, over_tasks=not short)
-    if luck := chosen_sentence(result):
-        say(out, luck)
+    for sentence in filter(None, (untested_sentence(result), chosen_sentence(result))):
+        say(out, sentence)
     for guard in result.get("guards", ()):
         say(out, GuardScore(**guard).sentence)
     if summary and (cost := summary.system_search.guards_cost):

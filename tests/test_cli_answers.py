@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer
-from command_line import end, here, run_into
+from command_line import end, here, run_into, write_project
 from world import World
 
 from metaspo.backends import Request
@@ -64,6 +64,20 @@ def test_a_grade_that_the_run_did_not_give_is_told(finished: Path) -> None:
     assert told in here("answers").err
     assert here("report", "--out", "page.html").code == 0
     assert told in unescape((finished / "page.html").read_text(encoding="utf-8"))
+
+
+def test_a_run_without_test_examples_says_so_and_shows_its_train_answers(
+    tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = write_project(tmp_path, server.url)
+    text = config.read_text(encoding="utf-8")
+    lines = text[: text.index('name = "unseen"')].removesuffix("[[tasks]]\n").splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if not line.startswith("test = ")), encoding="utf-8")
+    told = "Nothing was scored on a test split"
+    assert told in here("optimize", "run.toml", "--quiet").out
+    assert told in here("show").out
+    assert [len(task["examples"]) for task in answers()["tasks"]] == [6, 6]
 
 
 def test_nothing_is_asked_for_an_answer(finished: Path, server: ChatServer) -> None:

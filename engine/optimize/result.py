@@ -89,6 +89,16 @@ class GuardScore:
         return f"Guard {self.task}: {kept} on its train examples (at least {max(self.floor, 0.0):.1%} was wanted)."
 
 
+def untested_sentence(result: Mapping[str, Any]) -> str:
+    """That a result says nothing of other examples than those it was found on; "" if it does."""
+    if result["tests"]:
+        return ""
+    return (
+        "Nothing was scored on a test split: what the prompts are worth on other examples than those they were chosen "
+        "by is not known."
+    )
+
+
 def chosen_sentence(result: Mapping[str, Any]) -> str:
     """What a result's gain on train examples is worth, in words; "" if there is none, or luck had no part in it."""
     luck = result.get("user_luck")

@@ -75,7 +75,7 @@ async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None 
 
     Args:
         task: the only one that is looked at; all if left out.
-        split: by default "test" for a run that has finished, "train" for another.
+        split: by default "test" for a run that has finished and has one, "train" for another.
 
     Raises:
         RunDirectoryError: for a directory that cannot be read.
@@ -84,7 +84,7 @@ async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None 
     """
     again = reopen(run, task=task)
     config, finished = again.config, again.finished
-    split = split or ("test" if finished else "train")
+    split = split or ("test" if finished and any(each.test for each in again.tasks) else "train")
     store = _store_of(config, again.folder)
     try:
         async with Gateway((), store=store) as gateway:  # without a lane: it can call nobody
