@@ -93,22 +93,7 @@ def search(
     if empty := [name for name, problem in problems.items() if not problem.rows]:
         raise ConfigError(f"{empty[0]}: there are no rows to optimize on")
     program = _Program(problems)
-    config = validated(
-        RunConfig,
-        {
-            "name": "search",
-            "cache": "",
-            "runs": "",
-            "system_prompt": system_prompt,
-            "base": {"model": "program", "endpoints": NOWHERE},
-            "optimizer": {"model": writer, "endpoints": NOWHERE},
-            "inner": {"candidates": 0},
-            "test": {"source": "none", "baseline": False},
-            "tasks": [{"name": task.name, "train": "-", "user_prompt": task.user_prompt} for task in program.tasks],
-            **settings,
-        },
-        source="MetaSPO(…)",
-    )
+    config = _config_of(program.tasks, writer=writer, system_prompt=system_prompt, settings=settings)
     prepared = Prepared(config=config, tasks=program.tasks, folder=Path())
     prompts = _Writer(client, writer)
     backends: dict[str, Backend] = {"base": program, "optimizer": prompts}
@@ -127,6 +112,26 @@ def search(
             if failed is None:
                 raise
             raise failed from failed.__cause__
+
+
+def _config_of(tasks: Sequence[Task], *, writer: str, system_prompt: str, settings: Mapping[str, object]) -> RunConfig:
+    """A run that looks for system prompts alone, and keeps nothing. Raises `ConfigError`."""
+    return validated(
+        RunConfig,
+        {
+            "name": "search",
+            "cache": "",
+            "runs": "",
+            "system_prompt": system_prompt,
+            "base": {"model": "program", "endpoints": NOWHERE},
+            "optimizer": {"model": writer, "endpoints": NOWHERE},
+            "inner": {"candidates": 0},
+            "test": {"source": "none", "baseline": False},
+            "tasks": [{"name": task.name, "train": "-", "user_prompt": task.user_prompt} for task in tasks],
+            **settings,
+        },
+        source="MetaSPO(…)",
+    )
 
 
 class _Forwarding:
