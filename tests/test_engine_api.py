@@ -1,5 +1,6 @@
 """The Python API: one's own gateway, evaluation, completions alone, several runs over shared lanes."""
 
+import linecache
 import os
 import subprocess
 import sys
@@ -384,7 +385,14 @@ async def test_a_runs_prompts_can_be_had_by_all_and_its_answers_only_where_its_m
     assert (await run_answers(run, task="unseen")).tasks
 
 
-def test_functions_of_one_name_and_other_code_are_other_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun_with_c", [False, True])
+def test_functions_of_one_name_and_other_code_are_other_runs(
+    tmp_path: Path, begun_with_c: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where Python has another text under the name that all executed ones have, as 3.13 has that of -c."""
+    if begun_with_c:
+        monkeypatch.setitem(linecache.cache, "<string>", (9, None, ["def score(): pass\n"], "<string>"))
+
     def named(value: float) -> Callable[..., float]:
         functions: dict[str, Callable[..., float]] = {}
         exec(f"def score(prediction, answers):\n    return {value}", functions)  # noqa: S102 - as in a notebook

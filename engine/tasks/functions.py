@@ -77,7 +77,10 @@ def _told(value: object, within: tuple[int, ...]) -> object:
 
 def _function(function: FunctionType, within: tuple[int, ...]) -> object:
     code = function.__code__
-    source = "" if code.co_name == "<lambda>" else _source(code)  # several lambdas may share a line
+    # Several lambdas may share a line, and every text that is executed the name "<string>": under that Python 3.13 has
+    # what it was given with -c.
+    shared = code.co_name == "<lambda>" or code.co_filename in ("<string>", "<stdin>")
+    source = "" if shared else _source(code)
     cells = tuple(map(_content, function.__closure__ or ()))
     carried = (cells, function.__defaults__, function.__kwdefaults__)
     constants = _constants(function, within)
