@@ -23,7 +23,9 @@ from metaspo.scheduling import Gateway, Lane, LaneSettings
 CALIBRATION = 60.0  # seconds at the start that do not count
 MINUTES = 4
 REFUSED = (0.05, 0.1, 0.25, 0.5)
+REFUSED_BESIDE_LIMITS = (0.01, 0.05, 0.1, 0.25)
 SLOTS = 32  # on a server that refuses so many
+FREE = LaneSettings(concurrency=SLOTS)
 FIXED = (64, 128, 192, 256, 320, 512)
 REPLICAS = (2, 4)
 REQUESTS = 6_000  # for each replica
@@ -76,6 +78,7 @@ def measure_limits(
     *,
     cases: Sequence[LimitCase] = CASES,
     refused: Sequence[float] = REFUSED,
+    refused_beside_limits: Sequence[float] = REFUSED_BESIDE_LIMITS,
     minutes: int = MINUTES,
     requests: int = REQUESTS,
     fixed: Sequence[int] = FIXED,
@@ -86,6 +89,8 @@ def measure_limits(
     half = replace(server, max_num_seqs=server.max_num_seqs // 2)
     rows = [limit_row(case, minutes=minutes) for case in cases]
     rows += [refused_row(share, minutes=minutes) for share in refused]
+    for told in (False, True):
+        rows += [limited_refused_row(share, told=told, minutes=minutes) for share in refused_beside_limits]
     best = {model: _best_rate(model, requests, fixed) for model in (server, half)}
     rate = _rate(_answer_times(server, LaneSettings(), requests))
     rows.append(_row("auto", "answers/s", best[server], rate))
@@ -101,6 +106,7 @@ def measure_limits(
             f"Rate limits: what was granted per minute after the first {CALIBRATION:g} s, and refusals (429) since.",
             f"Refused at random: answers per second from {SLOTS} slots after the first {CALIBRATION:g} s, beside "
             "(1 - share) of those where nothing is refused.",
+            "Refused at random beside a limit: answers per minute after that, beside (1 - share) of the limit.",
             "Concurrency: answers per second, beside those of the best fixed concurrency on the same requests.",
             f"Places changed after {change_at:g} s: seconds until {WINDOW:g} s of answers came at {NEAR:.0%} of the "
             "best rate that is possible then.",
@@ -152,13 +158,24 @@ def refused_row(share: float, *, minutes: int = MINUTES) -> Row:
     return _row(f"{share:.0%} refused at random", "answers/s", free * (1 - share), rate, refusals=refusals)
 
 
-def _granted_per_second(model: OpenAIModel, minutes: int) -> tuple[float, int]:
+def limited_refused_row(share: float, *, told: bool, minutes: int = MINUTES) -> Row:
+    """The same under a limit that is told by headers, or that the user has set."""
+    limit = TIER_1.requests_per_minute
+    assert limit is not None
+    model = OpenAIModel(requests_per_minute=limit if told else None, shows_headers=told, refused_at_random=share)
+    settings = LaneSettings(concurrency=SLOTS, requests_per_minute=None if told else limit)
+    rate, refusals = _granted_per_second(model, minutes, settings)
+    name = f"{share:.0%} refused at random, limit {'told' if told else 'set'}"
+    return _row(name, "requests/min", limit * (1 - share), rate * MINUTE, refusals=refusals)
+
+
+def _granted_per_second(model: OpenAIModel, minutes: int, settings: LaneSettings = FREE) -> tuple[float, int]:
     """And how many were refused, after the first minute."""
     server, end, refusals = SimulatedOpenAI(answer, model), MINUTE * minutes, list[int]()
     asked = [_request(CASES[0], number) for number in range(round(SLOTS / model.first_seconds * end))]
 
     async def main() -> None:
-        async with Gateway([Lane("api", [server], LaneSettings(concurrency=SLOTS))], store=MemoryStore()) as gateway:
+        async with Gateway([Lane("api", [server], settings)], store=MemoryStore()) as gateway:
             asking = asyncio.ensure_future(_ask(gateway, asked))
             for seconds in (CALIBRATION, end - CALIBRATION):
                 await asyncio.sleep(seconds)

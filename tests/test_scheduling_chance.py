@@ -5,13 +5,17 @@ import random
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scheduling_world import Server, ask, now
-from sizes import rest_is_slow
+from sizes import examples, rest_is_slow
 
 from metaspo.backends import RateLimited, Reply, Request
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 from metaspo.scheduling.limits.chance import RECENT, Chance
+from metaspo.scheduling.limits.limits import RateLimits
+from metaspo.scheduling.limits.squeeze import Squeeze
 
 SLOTS = 16
 
@@ -83,6 +87,56 @@ async def test_auto_finds_as_many_slots_as_where_nothing_is_refused(share: float
 async def test_what_was_refused_for_a_while_is_forgotten_within_a_minute(share: float) -> None:
     server = Moody(lambda at: share if 10 < at < 30 else 0.0, seed=1)
     assert await answers([server], 120.0, after=90.0) >= 0.9 * SLOTS
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize(
+    ("share", "retry_after"),
+    rest_is_slow([(share, retry_after) for share in (0.05, 0.25, 0.01, 0.1) for retry_after in (None, 2.0)], but=3),
+)
+async def test_under_a_limit_that_is_known_four_fifths_of_what_a_share_leaves_is_had(
+    share: float, retry_after: float | None
+) -> None:
+    """After two minutes."""
+    server = Moody(lambda at: share, seed=7, retry_after=retry_after)
+    limited = LaneSettings(concurrency=SLOTS, requests_per_minute=480)
+    assert await answers([server], 240.0, after=120.0, settings=limited) >= 0.8 * 8 * (1 - share)
+
+
+@settings(max_examples=examples(30, random=100))
+@given(share=st.floats(0.1, 0.95), depth=st.floats(1, 60), per_minute=st.integers(60, 3_000))
+def test_what_a_limit_below_the_known_one_refuses_is_never_chance(share: float, depth: float, per_minute: int) -> None:
+    """However much it saves up."""
+    limits, rate, left = RateLimits(requests_per_minute=per_minute), share * per_minute / 60, depth
+    at = filled = 0.0
+    while at < 200:
+        wait = limits.wait(1, at)
+        if wait > 0:
+            at += wait
+            continue
+        call = limits.reserve(1, at)
+        left, filled = min(depth, left + (at - filled) * rate), at
+        if left < 1:
+            assert limits.refused(call, at)
+            limits.hold(1.0, at)
+        else:
+            left -= 1
+
+
+def test_what_is_refused_by_chance_gives_back_what_was_lost_by_it() -> None:
+    """One of ten calls is refused at random, after a hold as well as before it."""
+    squeeze, at, rng = Squeeze(), 0.0, random.Random(1)
+    divisors, told = [], []
+    for _ in range(1_000):
+        at += 0.1 * squeeze.divisor
+        call = squeeze.sent(at, 0.1)
+        if rng.random() < 0.1:
+            told.append(squeeze.refused(call, at))
+            divisors.append(squeeze.divisor)
+            at += told[-1]
+    assert divisors[0] > 1
+    assert divisors[-1] == 1
+    assert sum(told[-50:]) <= 2
 
 
 def test_what_is_refused_at_a_high_pace_only_is_never_chance() -> None:

@@ -8,17 +8,16 @@ from hypothesis import strategies as st
 
 from metaspo.backends import LimitHints
 from metaspo.scheduling.limits.limits import (
-    MAX_SQUEEZED,
     RAMP_COOL_DOWN,
     RAMP_CUT,
     RAMP_GROWTH,
     RAMP_OVER,
     RAMP_PERIOD,
-    RELAX,
     RateLimits,
     counts_days,
 )
 from metaspo.scheduling.limits.quota import HEADROOM, IDLE_CHARGE, LEARN_DOWN, MAX_CHARGE, MIN_CHARGE, SPARE, Quota
+from metaspo.scheduling.limits.squeeze import MAX_SQUEEZED, RELAX
 from metaspo.scheduling.limits.window import Bucket, Window
 
 

@@ -58,7 +58,7 @@ class Chance:
         self._new, self._sent, self._recent = 0, UNSEEN, self.share
 
     def _count(self, taken: int, refused: int) -> None:
-        self._taken += taken
+        self._taken = max(0.0, self._taken + taken)
         self._refused += refused
         if self._taken > REMEMBERED:
             self._refused *= REMEMBERED / self._taken

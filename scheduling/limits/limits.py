@@ -9,14 +9,15 @@ Everything here is synchronous and takes the time as an argument (seconds).
 """
 
 from dataclasses import dataclass
-from math import inf, log
+from math import log
 
 from metaspo.backends import LimitHints
 from metaspo.scheduling.limits.allowance import Allowance
 from metaspo.scheduling.limits.counting import Counting, Declared, Sums
 from metaspo.scheduling.limits.pace import LearnedPace
 from metaspo.scheduling.limits.quota import DAY, MINUTE, Quota, Taken
-from metaspo.scheduling.limits.window import SLACK, Bucket
+from metaspo.scheduling.limits.squeeze import Sent, Squeeze
+from metaspo.scheduling.limits.window import Bucket
 
 RAMP_CUT = 0.7  # of the rate at which the provider said `slow_down`
 RAMP_GROWTH = 1.5  # per RAMP_PERIOD, as the provider's rule has it
@@ -24,10 +25,6 @@ RAMP_PERIOD = 900.0
 RAMP_OVER = 4.0  # times the rate that was too much: the ramp is over
 RAMP_LASTS = RAMP_PERIOD * log(RAMP_OVER / RAMP_CUT, RAMP_GROWTH)
 RAMP_COOL_DOWN = 15.0  # one storm of refusals cuts once
-OVERDRAWN = 0.4  # seconds of the limit that we went over before a refusal; over the time that took: our excess
-MIN_SQUEEZE, MAX_SQUEEZE = 0.01, 0.1  # the pace goes down by that excess, within these bounds ...
-MAX_SQUEEZED = 16.0  # ... to this part of the limit at least
-RELAX = 0.99  # the divisor shrinks by this much a minute without refusals
 
 
 @dataclass(slots=True)
@@ -37,6 +34,7 @@ class Reservation:
     Attributes:
         used, declared: what it was expected to use, and what it counts as in other ways.
         sums: what all counted for when it went, each way.
+        sent: it, beside all that went before it.
     """
 
     at: float
@@ -45,6 +43,7 @@ class Reservation:
     declared: Declared
     sums: Sums
     used: int
+    sent: Sent
 
 
 class RateLimits:
@@ -57,13 +56,11 @@ class RateLimits:
 
     __slots__ = (
         "_held_until",
-        "_known_since",
         "_pace",
         "_ramp",
         "_ramp_base",
         "_ramp_since",
         "_squeeze",
-        "_squeezed_at",
         "counting",
         "requests",
         "shared",
@@ -86,9 +83,7 @@ class RateLimits:
         self._ramp: Bucket | None = None
         self._ramp_base = 0.0
         self._ramp_since = 0.0
-        self._squeeze = 1.0
-        self._squeezed_at = -inf
-        self._known_since = -inf  # when headers last told other limits
+        self._squeeze = Squeeze()
         self._pace = None if self.known() else LearnedPace()
         self.shared = shared
         self.counting = Counting(settled=shared is not None)  # of what others send one count is known
@@ -110,9 +105,7 @@ class RateLimits:
         Ask for the first in the queue only."""
         if self.counting.way:
             tokens = self.counting.of(tokens, declared)
-        if self._squeeze > 1 and now - self._squeezed_at > MINUTE:
-            self._squeeze = max(1.0, self._squeeze * RELAX ** ((now - self._squeezed_at) / MINUTE))
-            self._squeezed_at = now
+        if self._squeeze.relax(now):
             self._change_pace(now)
         wait = self.requests.wait(1, now)
         for_tokens, held = self.tokens.wait(tokens, now), self._held_until - now
@@ -136,11 +129,13 @@ class RateLimits:
             self._ramp.take(1, now)
         if self._pace is not None:
             self._pace.take(now)
-        if self.shared is None or not self.known():
-            return Reservation(now, self.requests.take(1, now), self.tokens.take(tokens, now), declared, sums, used)
-        by_all = self.shared.take(self.tokens.counted(tokens))
-        requests = self.requests.take(1, now, by_all=by_all[0])
-        return Reservation(now, requests, self.tokens.take(tokens, now, by_all=by_all[1]), declared, sums, used)
+        by_requests = by_tokens = None
+        if self.shared is not None and self.known():
+            by_requests, by_tokens = self.shared.take(self.tokens.counted(tokens))
+        requests = self.requests.take(1, now, by_all=by_requests)
+        of_tokens = self.tokens.take(tokens, now, by_all=by_tokens)
+        seconds = max(self.requests.seconds(requests), self.tokens.seconds(of_tokens))
+        return Reservation(now, requests, of_tokens, declared, sums, used, self._squeeze.sent(now, seconds))
 
     def settle(self, reservation: Reservation, *, tokens: int, now: float) -> None:
         """Replace the reserved tokens by those used, where that is what counts."""
@@ -178,10 +173,11 @@ class RateLimits:
                 hints.tokens_remaining, taken_then=then, at=at, now=now, charged=charged, shared=shared
             )
         if changed:
-            self._known_since, self._pace = now, None
+            self._pace = None
+            self._squeeze.known(now)
             self._share_pace()
-        if self._squeeze > 1 and (counted := self._counted(reservation)) > counted_before:
-            self._squeeze = max(1.0, self._squeeze * counted_before / counted)
+        if self._squeeze.divisor > 1 and (counted := self._counted(reservation)) > counted_before:
+            self._squeeze.counted(counted / counted_before)
             self._change_pace(now)
         return changed
 
@@ -199,18 +195,13 @@ class RateLimits:
             self.shared.hold(seconds)
 
     def refused(self, reservation: Reservation, now: float) -> bool:
-        """The provider refused a call that we thought was due: it counts otherwise, or others share the limit; or it
-        never said what its limits are, and then it may have done so by chance: false if that says nothing of limits."""
+        """The provider refused a call that we thought was due: it counts otherwise, others share the limit, or nobody
+        has said what that is; or it did so by chance: false if that says nothing of limits."""
         if self._pace is not None:
             return self._pace.refused(reservation.at)
-        if reservation.at <= self._squeezed_at or reservation.at <= self._known_since:
-            return True  # sent before the last refusal was heard, or the limits were: it tells nothing new
-        lasted = max(reservation.at - self._squeezed_at, SLACK)
-        step = min(max(OVERDRAWN / lasted, MIN_SQUEEZE), MAX_SQUEEZE)
-        self._squeeze = min(self._squeeze * (1 + step), MAX_SQUEEZED)
-        self._squeezed_at = now
+        told = self._squeeze.refused(reservation.sent, now)
         self._change_pace(now)
-        return True
+        return told
 
     def slow_down(self, now: float) -> None:
         """The provider says the traffic grew too fast: go on at a lower rate that grows by half in 15 minutes."""
@@ -258,13 +249,13 @@ class RateLimits:
         self.counting.not_counted(reservation.used, reservation.declared, at=reservation.at, now=now)
 
     def _change_pace(self, now: float) -> None:
-        self.requests.squeeze(self._squeeze, now)
-        self.tokens.squeeze(self._squeeze, now)
+        self.requests.squeeze(self._squeeze.divisor, now)
+        self.tokens.squeeze(self._squeeze.divisor, now)
         self._share_pace()
 
     def _share_pace(self) -> None:
         if self.shared is not None:
-            self.shared.rates = self.requests.rate(self._squeeze), self.tokens.rate(self._squeeze)
+            self.shared.rates = self.requests.rate(self._squeeze.divisor), self.tokens.rate(self._squeeze.divisor)
 
     def _correct_shared(self, *, requests: int = 0, tokens: int = 0) -> None:
         if self.shared is not None and self.known():

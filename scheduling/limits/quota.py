@@ -126,6 +126,10 @@ class Quota:
         charged = amount if self.charge == 1.0 else ceil(amount * self.charge)
         return charged if self.per_minute is None or charged < self.per_minute else self.per_minute
 
+    def seconds(self, taken: Taken) -> float:
+        """How long it takes until so much comes back; 0 without a minute limit."""
+        return taken.charged * MINUTE / self.per_minute if self.per_minute is not None else 0.0
+
     def rate(self, divisor: float) -> Rate:
         """How fast it may be used, the pace being divided."""
         limit = self.per_minute
