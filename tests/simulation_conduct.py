@@ -318,7 +318,7 @@ class Conduct:
                 limits = (event.requests_per_minute, event.tokens_per_minute)
                 if limits == conduct.limits:
                     self._breaks(f"{event.lane} has learned nothing new: {event}")
-                conduct.limits, conduct.rates.limited = limits, True
+                conduct.limits = limits
             case LaneGaveUp(final=True):
                 answering = {name for name in conduct.servers if self._server(name).answered_at > -inf}
                 if not any(answering <= judges for judges in conduct.judges.values()):

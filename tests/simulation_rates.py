@@ -15,17 +15,13 @@ RAMP_LOOK = 600.0  # seconds for which a ramp is looked at: later it may be over
 
 
 class Rates:
-    """One lane's, told of every call that reaches a server and of every refusal; `breaks` is told what must not be.
-
-    `limited` is true once the lane knows of limits.
-    """
+    """One lane's, told of every call that reaches a server and of every refusal; `breaks` is told what must not be."""
 
     def __init__(self, lane: str, settings: LaneSettings, *, breaks: Callable[[str], None]) -> None:
         self._lane = lane
         self._breaks = breaks
         self._cuts = settings.concurrency == "auto"
         self._arrivals: list[float] = []
-        self.limited = settings.requests_per_minute is not None or settings.tokens_per_minute is not None
         self._holds: list[tuple[float, float]] = []  # when each refusal was heard, and until when it holds
         self._held_at: set[float] = set()  # when the lane said that one holds it
         self._ramp: tuple[float, float] | None = None  # when the lane was told to slow down, and its rate from there
@@ -54,10 +50,9 @@ class Rates:
         self._check_cuts(now)
 
     def _may_be_by_chance(self, heard: float) -> bool:
-        """Whether a refusal may say nothing of limits: the lane knows of none, did not say that it is held, and was
-        refused at a lower pace before, too."""
-        earlier = sum(at < heard for at in self._held_at)
-        return not self.limited and heard not in self._held_at and earlier >= TO_KNOW_CHANCE
+        """Whether a refusal may say nothing of limits: the lane did not say that it is held, and was refused at a lower
+        pace before, too."""
+        return heard not in self._held_at and sum(at < heard for at in self._held_at) >= TO_KNOW_CHANCE
 
     def arrive(self, now: float) -> None:
         """A call has reached a server that listens, and counts there."""
@@ -89,10 +84,11 @@ class Rates:
         self._too_many = [entry for entry in self._too_many if entry[0] != at or entry[1] > before]
         if self._limit not in (None, before) or after == before or after < 1:
             self._breaks(f"{self._lane} had {self._limit} calls at once and goes on {event}")
-        if self._cut_at < at < self._cut_at + COOL_DOWN - MOMENT:
+        waits = [wait for heard, wait in self._refusals if heard == at]
+        searches_anew = bool(waits) and self._may_be_by_chance(at)
+        if self._cut_at < at < self._cut_at + COOL_DOWN - MOMENT and not searches_anew:
             self._breaks(f"{self._lane} takes a step {at - self._cut_at:.1f} seconds after a cut: {event}")
         self._limit = after
-        waits = [wait for heard, wait in self._refusals if heard == at]
         if waits and after <= max(1, int(before * CUT)):  # less where a step that was tried is taken back
             self._cut_at, self._cool_until = at, at + max(COOL_DOWN, *waits)
             self._overloads = [heard for heard in self._overloads if heard != at]
