@@ -83,6 +83,9 @@ class Connections:
             message, content = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, content = await protocol.read()
+        except aiohttp.EofStream:  # the connection had ended in order before it was read from
+            connection.close()
+            raise aiohttp.ServerDisconnectedError from None
         except BaseException:
             connection.close()
             raise
