@@ -91,7 +91,7 @@ class GuardScore:
 
 def untested_sentence(result: Mapping[str, Any]) -> str:
     """That a result says nothing of other examples than those it was found on; "" if it does."""
-    if result.get("tests") != []:
+    if result.get("tests", True):
         return ""
     return (
         "Nothing was scored on a test split: what the prompts are worth on other examples than those they were chosen "
