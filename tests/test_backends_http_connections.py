@@ -129,22 +129,28 @@ def _is_told_something(wire: Wire) -> None:
 SPOILING = pytest.mark.parametrize("spoil", [_is_lost, _is_ending, _is_told_something])
 
 
-@SPOILING
-async def test_one_that_no_other_request_can_use_is_closed_at_once(spoil: Callable[[Wire], None]) -> None:
+async def test_one_that_is_lost_already_is_nobodys() -> None:
     wire = Wire()
     connections = over(Pool(wire))
     begun = await connections.begin("http://h.invalid/v1/x", BODY)
-    spoil(wire)
+    wire.transport = None
     connections.let_go(begun)
     assert wire.done == ["closed"]
 
 
 @SPOILING
-async def test_one_that_was_spoilt_since_is_closed(spoil: Callable[[Wire], None]) -> None:
+@pytest.mark.parametrize("before", [True, False])
+async def test_one_that_is_spoilt_before_it_is_let_go_or_after_is_closed(
+    before: bool, spoil: Callable[[Wire], None]
+) -> None:
     wire, other = Wire(), Wire()
     connections = over(Pool(wire, other))
-    connections.let_go(await connections.begin("http://h.invalid/v1/x", BODY))
-    spoil(wire)
+    begun = await connections.begin("http://h.invalid/v1/x", BODY)
+    if before:
+        spoil(wire)
+    connections.let_go(begun)
+    if not before:
+        spoil(wire)
     await connections.begin("http://h.invalid/v1/x", BODY)
     assert (len(wire.sent), wire.done, len(other.sent)) == (1, ["closed"], 1)
 

@@ -211,3 +211,9 @@ def test_a_body_is_plain_up_to_its_longest(length: int, is_plain: bool) -> None:
     assert (head is not None) is is_plain
     if head is not None:
         assert head.end - head.start == length
+
+
+@pytest.mark.parametrize(("more", "is_plain"), [(0, True), (8 << 10, False)])
+def test_a_long_head_is_not_plain(more: int, is_plain: bool) -> None:
+    """What is remembered of heads has a bound."""
+    assert (plain_head(OK + LENGTH + b"x-more: " + b"m" * more + b"m\r\n\r\n" + BODY) is not None) is is_plain

@@ -92,10 +92,11 @@ class Connections:
         return Begun(message.code, message.headers, content, connection, where)
 
     def let_go(self, begun: Begun) -> None:
-        """Its connection is for others now, if they can use it: if all was sent and read."""
+        """Its connection is for others now, if all was sent. Who takes it sees whether it can be used: that all was
+        read, and the server keeps it open."""
         connection = begun.connection
         transport = connection.transport
-        if transport is None or transport.get_write_buffer_size() or not _is_fresh(connection):
+        if transport is None or transport.get_write_buffer_size():
             connection.close()
             return
         self._at_hand[begun.where].append(connection)

@@ -48,9 +48,13 @@ class HttpExchange:
         try:
             with TimeLimit(time_limit, self._deadlines):
                 begun = await connections.begin(url, body)
-                content = await _read(begun, connections, max_bytes=max_bytes)
+                content = begun.content
+                if not isinstance(content, bytes):
+                    content = await _read(content, begun, max_bytes=max_bytes)
             if len(content) > max_bytes:
+                begun.connection.close()
                 raise _too_long(max_bytes, call)
+            connections.let_go(begun)
             encoding = begun.headers.get(hdrs.CONTENT_ENCODING)
             if encoding is not None:
                 content = _unpacked(content, encoding, max_bytes=max_bytes, call=call)
@@ -92,12 +96,8 @@ class HttpExchange:
         return self._connections
 
 
-async def _read(begun: Begun, connections: Connections, *, max_bytes: int) -> bytes:
-    """All of a response, or as much of it as is too much; its connection is left for others if they can use it."""
-    stream = begun.content
-    if isinstance(stream, bytes):
-        connections.let_go(begun)
-        return stream
+async def _read(stream: aiohttp.StreamReader, begun: Begun, *, max_bytes: int) -> bytes:
+    """All of a response, or as much of it as is too much."""
     try:
         content = await stream.readany()
         if len(content) <= max_bytes and not stream.at_eof():
@@ -105,7 +105,6 @@ async def _read(begun: Begun, connections: Connections, *, max_bytes: int) -> by
     except BaseException:
         begun.connection.close()
         raise
-    connections.let_go(begun)
     return content
 
 

@@ -18,7 +18,6 @@ _PIECE = late_pattern(r"(\d+(?:\.\d+)?|\.\d+)(h|ms|us|µs|ns|m|s)")
 _HINTS = tuple(
     istr(f"x-ratelimit-{what}-{thing}") for thing in ("requests", "tokens") for what in ("limit", "remaining", "reset")
 )
-_NO_HINTS = [None] * len(_HINTS)
 
 
 def parse_duration(text: str) -> float | None:
@@ -60,9 +59,9 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def parse_limit_hints(headers: Mapping[str, str]) -> LimitHints | None:
     """The `x-ratelimit-*` headers for requests and tokens; None if there is none of them."""
-    texts = [headers.get(name) for name in _HINTS]
-    if texts == _NO_HINTS:
+    if headers.keys().isdisjoint(_HINTS):  # as where there are no limits; every call pays for looking
         return None
+    texts = [headers.get(name) for name in _HINTS]
     limit, remaining, reset = _of_thing(*texts[:3])
     tokens_limit, tokens_remaining, tokens_reset = _of_thing(*texts[3:])
     hints = LimitHints(

@@ -8,6 +8,8 @@ byte on: other statuses than 200, pieces, streams, packed or long bodies, and al
 import asyncio
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from aiohttp.client_proto import ResponseHandler
@@ -17,6 +19,7 @@ from metaspo.backends.late_patterns import late_pattern
 LONGEST = 256 << 10
 """Bytes of a body that is read here; no caller's bound is below it."""
 
+_LONGEST_HEAD = 8 << 10  # bytes; those of aiohttp may be longer
 _OK = b"HTTP/1.1 200 OK\r\n"
 _END = b"\r\n\r\n"
 
@@ -40,20 +43,30 @@ def plain_head(data: bytes) -> Head | None:
     """The head of a plain response that the bytes begin with; None if they do not, or it is not whole."""
     if not data.startswith(_OK):
         return None
-    end = data.find(_END)
-    if end == -1 or not (raw := data[len(_OK) : end + 2]).isascii():
+    end = data.find(_END, len(_OK), _LONGEST_HEAD)
+    told = _read_lines(data[len(_OK) : end + 2]) if end != -1 else None
+    if told is None:
         return None
-    text = raw.decode("ascii")
-    lines = _LINE.findall(text)
-    headers = {name.lower(): value for name, value in lines}
-    if len(headers) < len(lines) or len(lines) != text.count("\n") or not headers.keys().isdisjoint(_OTHERWISE):
+    headers, length = told
+    return Head(headers, end + 4, end + 4 + length)
+
+
+@lru_cache(maxsize=64)  # heads that come together differ by their second and the length of the body, if at all
+def _read_lines(lines: bytes) -> tuple[Mapping[str, str], int] | None:
+    """Headers, and the length of the body; None if they are not those of a plain response."""
+    if not lines.isascii():
+        return None
+    text = lines.decode("ascii")
+    fields = _LINE.findall(text)
+    headers = {name.lower(): value for name, value in fields}
+    if len(headers) < len(fields) or len(fields) != text.count("\n") or not headers.keys().isdisjoint(_OTHERWISE):
         return None
     length = headers.get("content-length", "")
     if not length.isdigit() or len(length) > len(str(LONGEST)) or int(length) > LONGEST:
         return None
     if headers.get("connection", "keep-alive").lower() != "keep-alive":
         return None
-    return Head(headers, end + 4, end + 4 + int(length))
+    return MappingProxyType(headers), int(length)
 
 
 class FirstReader(asyncio.Protocol):

@@ -1,17 +1,32 @@
 """A chat server that costs as little as possible: one fixed answer to every request, as a process of its own.
 
+Its headers are those of uvicorn, and so of vLLM: they change with the second.
+
 Prints its port on standard output and serves until its standard input closes.
 """
 
 import asyncio
 import sys
+from email.utils import formatdate
+from functools import lru_cache
+from time import time
 
 from metaspo.bench.servers.completion import ANSWER
 
-RESPONSE = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " + str(len(ANSWER)).encode() + b"\r\n\r\n"
-) + ANSWER
 _LENGTH = b"content-length:"
+
+
+@lru_cache(maxsize=1)
+def response(second: int) -> bytes:
+    """What is sent in that second since 1970."""
+    lines = (
+        "HTTP/1.1 200 OK",
+        f"date: {formatdate(second, usegmt=True)}",
+        "server: uvicorn",
+        f"content-length: {len(ANSWER)}",
+        "content-type: application/json",
+    )
+    return "\r\n".join((*lines, "", "")).encode() + ANSWER
 
 
 class _Connection(asyncio.Protocol):
@@ -29,7 +44,7 @@ class _Connection(asyncio.Protocol):
         self._buffer += data
         while (size := _request_size(self._buffer)) is not None and self._transport is not None:
             self._buffer = self._buffer[size:]
-            self._transport.write(RESPONSE)
+            self._transport.write(response(int(time())))
 
 
 def _request_size(buffer: bytes) -> int | None:

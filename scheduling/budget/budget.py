@@ -78,15 +78,17 @@ class Total:
 
     def add(self, cost: Cost) -> None:
         """Add a cost."""
-        self.calls += cost.calls
-        self.tokens += cost.tokens
-        self.dollars += cost.dollars
+        calls, tokens, dollars = cost  # by names it takes twice as long, several times a call
+        self.calls += calls
+        self.tokens += tokens
+        self.dollars += dollars
 
     def subtract(self, cost: Cost) -> None:
         """Subtract a cost."""
-        self.calls -= cost.calls
-        self.tokens -= cost.tokens
-        self.dollars -= cost.dollars
+        calls, tokens, dollars = cost
+        self.calls -= calls
+        self.tokens -= tokens
+        self.dollars -= dollars
 
 
 class Funded(Protocol):

@@ -103,11 +103,12 @@ class Books:
         flight, prices, account = call.flight, self._prices, call.funds.account
         self._estimator.observe(flight.size, usage)
         dollars = prices.dollars(usage) if prices is not None else 0.0
+        prompt, completion, cached = usage
         tally = account.tally(self._lane)
         tally.calls += 1
-        tally.prompt_tokens += usage.prompt_tokens
-        tally.completion_tokens += usage.completion_tokens
-        tally.cached_tokens += usage.cached_tokens
+        tally.prompt_tokens += prompt
+        tally.completion_tokens += completion
+        tally.cached_tokens += cached
         tally.dollars += dollars
         tally.unpriced += prices is None
         tally.server_seconds += now - call.sent
@@ -115,7 +116,7 @@ class Books:
             tally.queue_seconds += flight.queue_seconds
             tally.limiter_seconds += flight.limiter_seconds
             tally.retry_seconds += flight.retry_seconds
-        self._close(call, Cost(1, usage.prompt_tokens + usage.completion_tokens, dollars), now)
+        self._close(call, Cost(1, prompt + completion, dollars), now)
         return account
 
     def failed(self, call: Call, error: BaseException, now: float) -> None:
