@@ -251,3 +251,14 @@ def test_no_pattern_is_compiled_as_a_module_is_imported() -> None:
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "re.compile"
     ]
     assert compiled == []
+
+
+def test_the_top_folder_holds_what_belongs_there_and_nothing_that_a_run_left() -> None:
+    told = subprocess.run(("git", "ls-files"), cwd=ROOT, capture_output=True, text=True, check=False)
+    if told.returncode != 0:
+        pytest.skip("not a checkout of git")
+    tops = {path.split("/")[0] for path in told.stdout.splitlines()}
+    files = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"}
+    files |= {"constraints.txt", "constraints-adapters.txt", ".gitignore"}
+    assert tops == {*ORDER, ".ci", "docs", "tests", "tools", *files}
+    assert not [path for path in told.stdout.splitlines() if Path(path).suffix.startswith((".db", ".sqlite", ".log"))]
