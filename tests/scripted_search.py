@@ -79,6 +79,7 @@ class ScriptedArena:
         answers: the optimizer: a function of (step, request), a mapping by step, or a list used up by ask after ask.
         users: the kept user prompts by task, best first; one for each task if not given. Each makes a node.
         redraws: how often a malformed answer is asked for again.
+        reads: whether wrong answers can be read.
         jitter: a seed: asks and scores finish in some other order than they began.
 
     Attributes:
@@ -101,6 +102,7 @@ class ScriptedArena:
         system_prompt: str = "You are helpful.",
         seed: int = 0,
         redraws: int = 0,
+        reads: bool = False,
         jitter: int | None = None,
     ) -> None:
         assert level == "system" or len(tasks) == 1, "the inner loop's arena has one task"
@@ -120,6 +122,7 @@ class ScriptedArena:
         self._system_prompt = system_prompt
         self._seed = seed
         self._redraws = redraws
+        self._prediction = "another" if reads else None
         self._jitter = None if jitter is None else Random(jitter)
         self._known = set(first)
         self._cells: set[tuple[str, str, str, int]] = set()
@@ -254,7 +257,7 @@ class ScriptedArena:
             task=task,
             system_prompt=prompt if self.level == "system" else self._system_prompt,
             user_prompt=user,
-            failure=Failure(example=example, response=f"wrong for {example.question}", prediction=None),
+            failure=Failure(example=example, response=f"wrong for {example.question}", prediction=self._prediction),
         )
 
     def _answer(self, step: str) -> str | None:

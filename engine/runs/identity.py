@@ -27,6 +27,7 @@ METHOD: dict[str, Any] = {
 }
 LATER = {"rows", "train_calls", "stop_below", "system_prompts"}
 LOOPS = ("inner", "outer")
+TOLD_OF_FORM = {"ape", "evoprompt-de", "evoprompt-ga", "gepa", "mipro", "opro", "protegi", "textgrad"}
 SHOWING = {"embedded", "mipro"}  # strategies whose prompts show examples of the data
 RULED = {"ape", "mipro"}  # strategies that put the answer rule below what is written, once below every named prompt
 SHOWN_TO_OTHERS = 4  # the rules since which no example is asked with its own answer shown
@@ -79,6 +80,7 @@ def later(config: RunConfig) -> dict[str, Any]:
 def _rules(config: RunConfig) -> int:
     """The rules of a run: raised where what it asks is not what the same config asked before.
 
+    14: of searches for a system prompt, which are told where most wrong answers could not be read that one may set a form.
     13: of "informed", which is told what could not be read of what was tried, and under which system prompt. 12: of
     induced user prompts, which the first one stands for where one of both alone is in form. 11: of "metaspo" in the
     outer loop, which may set a form where none is asked for. 9: of a gate, which holds a row that can be won, and of
@@ -87,6 +89,8 @@ def _rules(config: RunConfig) -> int:
     that breaks its wording is told so. 2: of `under`.
     """
     strategies, outer = {config.inner.strategy, config.outer.strategy}, config.outer
+    if outer.strategy in TOLD_OF_FORM and outer.candidates:
+        return 14
     if "informed" in strategies:
         return 13
     if outer.under == "induced":

@@ -19,7 +19,7 @@ from metaspo.engine.strategies.base import Level, Malformed
 from metaspo.engine.strategies.meta_prompts import ending_with, join_blocks, read_tag
 from metaspo.engine.strategies.named_prompts import bare
 from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext
-from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
+from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked, rule_slots
 from metaspo.engine.strategies.selection import bandit_ranking, max_calls_of_ranking
 from metaspo.engine.strategies.texts import messages, text
 from metaspo.engine.tasks.base import PLACEHOLDER, Example
@@ -106,7 +106,7 @@ class Ape:
         shown = [task.train[row] for task, places in zip(context.tasks, rows, strict=True) for row in places]
         context.rng(f"{step}/order").shuffle(shown)
         if context.level == "system":
-            request = messages("ape", "system", "induce", {"pairs": pairs(shown)})
+            request = messages("ape", "system", "induce", {"pairs": pairs(shown), **rule_slots(context, "ape")})
             return await ask_or_none(context, f"{step}/induce", request, induction_reader(context))
         [task] = context.tasks
         request = user_induction(shown, answer_rule=task.answer_rule, stated=task.states_rule)

@@ -153,7 +153,7 @@ class Mipro:
             "prompt": present,
             "pairs": self._pairs(context, f"{step}/examples"),
             "tip": context.rng(f"{step}/tip").choice(["", *text("mipro", level, "tips", {}).splitlines()]),
-            "rules": text("mipro", level, rules, rule_slots(context)),
+            "rules": text("mipro", level, rules, rule_slots(context, "mipro")),
         }
 
         request = messages("mipro", level, "propose", slots)

@@ -81,7 +81,7 @@ class Opro:
         slots = {
             "trajectory": join_blocks(self.shown(trajectory)) or "(none yet)",
             "exemplars": join_blocks(self._exemplars(context, f"{step}/exemplars")) or "(none)",
-            **rule_slots(context),
+            **rule_slots(context, "opro"),
         }
         request = messages("opro", context.level, "continue", slots)
         drawn = await gather(

@@ -165,7 +165,7 @@ class ProTeGi:
         reason = await _ask(context, f"{step}/reason", "reason", slots, read_analysis)
         if reason is None:
             return []
-        slots |= {"reason": reason, **rule_slots(context)}
+        slots |= {"reason": reason, **rule_slots(context, "protegi")}
         rewritten = await gather(
             self._rewrite(context, f"{step}/step={number}", slots) for number in range(1, self.rewrites + 1)
         )

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from metaspo.backends import Message
-from metaspo.engine.strategies.base import Level, NoProposal
+from metaspo.engine.strategies.base import Level, NoProposal, form_is_missing
 from metaspo.engine.strategies.meta_prompts import failure_block, read_prompt
 from metaspo.engine.strategies.search import SearchContext, Trial, WrongAnswer
+from metaspo.engine.strategies.texts import META, text
 
 T = TypeVar("T")
 
@@ -19,9 +20,12 @@ def prompt_reader(context: SearchContext) -> Callable[[str], str]:
     return lambda answer: context.usable(read_prompt(answer, level=level))
 
 
-def rule_slots(context: SearchContext) -> dict[str, str]:
-    """How an answer must look, which user prompts alone state."""
-    return {"answer_rule": context.tasks[0].answer_rule} if context.level == "user" else {}
+def rule_slots(context: SearchContext, texts: str = META) -> dict[str, str]:
+    """What a new prompt has to say of how an answer must look: a user prompt the task's own rule, a system prompt
+    nothing, unless most wrong answers could not be read. `texts`: the strategy whose words these are."""
+    if context.level == "user":
+        return {"answer_rule": context.tasks[0].answer_rule}
+    return {"form": text(texts, "system", "say_form" if form_is_missing(context.tasks) else "set_no_form", {})}
 
 
 def case_block(case: WrongAnswer) -> str:
