@@ -33,4 +33,4 @@ async def test_a_system_prompt_may_set_a_form_where_most_wrong_answers_cannot_be
 
 
 def test_runs_of_every_search_that_asks_an_optimizer_model_begin_anew_with_it() -> None:
-    assert TOLD_OF_FORM == SEARCHES.keys() - {"sprig"}
+    assert SEARCHES.keys() - {"sprig"} == TOLD_OF_FORM

@@ -80,7 +80,7 @@ def later(config: RunConfig) -> dict[str, Any]:
 def _rules(config: RunConfig) -> int:
     """The rules of a run: raised where what it asks is not what the same config asked before.
 
-    14: of searches for a system prompt, which are told where most wrong answers could not be read that one may set a form.
+    14: of searches for a system prompt, which are told of the form of answers where most wrong ones could not be read.
     13: of "informed", which is told what could not be read of what was tried, and under which system prompt. 12: of
     induced user prompts, which the first one stands for where one of both alone is in form. 11: of "metaspo" in the
     outer loop, which may set a form where none is asked for. 9: of a gate, which holds a row that can be won, and of
