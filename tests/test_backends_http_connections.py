@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
 from metaspo.backends.http.connections import Connections
 
@@ -269,3 +270,20 @@ async def test_closing_closes_the_pool() -> None:
     pool = Pool()
     await over(pool).close()
     assert pool.closed == 1
+
+
+class Ending(Wire):
+    """Its server ends it before it answers, and whoever has it closes it before that is read."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.reader.connection_lost(None)
+        self.protocol.close()
+
+
+async def test_one_that_ended_and_was_closed_before_its_answer_was_read_is_a_lost_one() -> None:
+    wire = Ending(b"")
+    wire.protocol = wire.reader = ResponseHandler(asyncio.get_running_loop())
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await over(Pool(wire)).begin("http://h.invalid/v1/x", BODY)
+    assert wire.done == ["closed"]
