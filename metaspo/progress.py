@@ -124,6 +124,9 @@ class _Said(Observer):
     def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
         self.left.settle(base_calls, optimizer_calls, now=self._clock())
 
+    def found(self, calls: int) -> None:
+        self.left.found = calls
+
     def stops_in(self, seconds: float) -> None:
         self.left.stops = self._clock() + seconds
 
@@ -182,6 +185,10 @@ class _Live(_Said):
         before = self.left.settled
         super().calls_done(base_calls=base_calls, optimizer_calls=optimizer_calls)
         self._every.settle(self.left.settled - before, now=self._clock())
+
+    def found(self, calls: int) -> None:
+        self._every.found += calls - self.left.found
+        super().found(calls)
 
     def stage(self, name: str) -> None:
         self._stage = name

@@ -138,7 +138,10 @@ async def test_the_train_split_is_evaluated_on_demand(tmp_path: Path) -> None:
 
 class Counting(Observer):
     def __init__(self) -> None:
-        self.of, self.answered = 0, 0
+        self.of, self.answered, self.in_cache = 0, 0, 0
+
+    def found(self, calls: int) -> None:
+        self.in_cache = calls
 
     def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
         self.of += base_calls + optimizer_calls
@@ -152,7 +155,11 @@ async def test_an_evaluation_says_how_far_it_is(tmp_path: Path, split: Literal["
     counting = Counting()
     async with gateway_of(World(1).answer) as gateway:
         await evaluate(mapping(tmp_path), split=split, gateway=gateway, observer=counting)
-    assert 0 < counting.of == counting.answered
+        assert 0 < counting.of == counting.answered
+        assert counting.in_cache == 0
+        again = Counting()
+        await evaluate(mapping(tmp_path), split=split, gateway=gateway, observer=again)
+    assert 0 < again.of == again.answered == again.in_cache
 
 
 @pytest.mark.parametrize(

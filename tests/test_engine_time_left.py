@@ -102,6 +102,20 @@ def test_more_calls_of_the_optimizer_than_were_planned_stand_for_none_of_the_bas
     assert left.settled == left.planned
 
 
+def test_what_was_in_the_cache_says_nothing_of_how_fast_others_are() -> None:
+    """As where a run is continued: what it had asked before is settled in a moment."""
+    left = TimeLeft()
+    left.begin(10_000, now=0.0)
+    for moment in (1.0, 2.0):
+        left.found += 3_000
+        left.settle(3_000, now=moment)
+    assert left.seconds(now=4.0) is None
+    for moment in range(4, 16):
+        left.settle(10, now=float(moment))
+    low, high = left.seconds(now=15.0) or (0.0, 0.0)
+    assert low < 388 < high
+
+
 def test_a_range_whose_ends_are_more_than_tenfold_apart_is_not_said() -> None:
     left = TimeLeft()
     left.begin(1_000_000, now=0.0)

@@ -100,7 +100,7 @@ class Evaluation:
         before = self._missing
         fresh = {row: answer for row, answer in answers.items() if self._outcomes[row] is None}
         await self._grading.grade(fresh, priority, self._take)
-        self._context.observer.calls_done(base_calls=before - self._missing)
+        self._context.settled(base_calls=before - self._missing)
 
     def _take(self, row: int, outcome: Outcome) -> None:
         if self._outcomes[row] is not None:  # while it was graded somebody was faster

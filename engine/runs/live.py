@@ -64,6 +64,10 @@ class LiveObserver(Observer):
         if now - self._written >= EVERY:
             self.write()
 
+    def found(self, calls: int) -> None:
+        self._left.found = calls
+        self._told.found(calls)
+
     def new_best(self, *, score: float, address: str) -> None:
         self._told.new_best(score=score, address=address)
 

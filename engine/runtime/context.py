@@ -58,6 +58,11 @@ class RunContext:
         """Unseen tasks."""
         return tuple(task for task in self.tasks if task.role == "target")
 
+    def settled(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+        """So many of the planned calls were answered, some of them perhaps from the cache."""
+        self.observer.found(self.account.hits)
+        self.observer.calls_done(base_calls=base_calls, optimizer_calls=optimizer_calls)
+
     def note_spending(self) -> None:
         """Journal what this session has spent so far."""
         note_spending(self.journal, self.account, seconds=anyio.current_time() - self.started)

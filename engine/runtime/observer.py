@@ -19,6 +19,9 @@ class Observer:
     def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
         """So many of the planned calls are answered, or no longer needed."""
 
+    def found(self, calls: int) -> None:
+        """So many answers of this session were in the cache, those that `calls_done` tells of next included."""
+
     def new_best(self, *, score: float, address: str) -> None:
         """After a selection: the mean over the source tasks of each one's best prompts on its train split."""
 

@@ -86,7 +86,7 @@ class OptimizerCalls:
     def _note(self, step: str, *, attempts: int, parsed: object) -> None:
         """An answer that can be used."""
         text = parsed if isinstance(parsed, str) else None
-        self._context.observer.calls_done(optimizer_calls=1)
+        self._context.settled(optimizer_calls=1)
         self._context.journal.write(
             events.OptimizerAnswered(address=self._address, step=step, attempts=attempts, text=text)
         )

@@ -41,6 +41,9 @@ class ProgressLine(Observer):
         if self._drawn is None or now - self._drawn >= EVERY:
             self._draw()
 
+    def found(self, calls: int) -> None:
+        self._left.found = calls
+
     def new_best(self, *, score: float, address: str) -> None:
         self._best = max(score, self._best or 0.0)
 

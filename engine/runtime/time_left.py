@@ -20,11 +20,13 @@ class TimeLeft:
     Attributes:
         planned: calls that the plan has at most.
         settled: of these, how many are.
+        found: of these, how many were answered from the cache, which says nothing of how fast others are.
         stops: when a cap on time stops it.
     """
 
     planned: int = 0
     settled: int = 0
+    found: int = 0
     stops: float = inf
     _optimizer: int = 0  # the optimizer model's calls that are planned and not settled: further ones are in no plan
     _times: list[float] = field(default_factory=list)
@@ -32,7 +34,7 @@ class TimeLeft:
 
     def begin(self, base: int, optimizer: int = 0, *, now: float) -> None:
         """The run starts with so many calls of the base and of the optimizer model ahead."""
-        self.planned, self.settled, self._optimizer = base + optimizer, 0, optimizer
+        self.planned, self.settled, self.found, self._optimizer = base + optimizer, 0, 0, optimizer
         self._times, self._counts = [now], [0]
 
     def more(self, planned: int, *, now: float) -> None:
@@ -49,10 +51,10 @@ class TimeLeft:
         if not self._times:
             return
         if len(self._times) > 1 and (now - self._times[-2]) * SAMPLES < now - self._times[0]:
-            self._times[-1], self._counts[-1] = now, self.settled
+            self._times[-1], self._counts[-1] = now, self._asked
             return
         self._times.append(now)
-        self._counts.append(self.settled)
+        self._counts.append(self._asked)
         if len(self._times) > 2 * SAMPLES:
             self._times[1:], self._counts[1:] = self._times[2::2], self._counts[2::2]
 
@@ -64,7 +66,7 @@ class TimeLeft:
         if left <= 0:
             return (0.0, 0.0)
         elapsed = now - self._times[0]
-        if elapsed < MIN_SECONDS or not self.settled:
+        if elapsed < MIN_SECONDS or not self._asked:
             return None
         speeds = [self._speed(now - share * elapsed, now) for share in WINDOWS]
         slowest, fastest = min(filter(None, speeds), default=None), max(speeds)
@@ -80,10 +82,15 @@ class TimeLeft:
         done = self.settled / self.planned if self.planned else 1.0
         return spoken(seconds, stops_in=self.stops - now, done=done)
 
+    @property
+    def _asked(self) -> int:
+        """Of those that are settled, how many took the time that calls take."""
+        return max(0, self.settled - self.found)
+
     def _speed(self, since: float, now: float) -> float:
-        """Calls settled a second since then."""
+        """Calls asked and settled a second since then."""
         start = max(0, bisect_right(self._times, since) - 1)
-        return max(0, self.settled - self._counts[start]) / max(now - since, 1e-9)
+        return max(0, self._asked - self._counts[start]) / max(now - since, 1e-9)
 
 
 def spoken(seconds: tuple[float, float] | None, *, stops_in: float = inf, done: float = 0.0) -> str:

@@ -176,6 +176,11 @@ class Account:
             tally = self._tallies[lane] = LaneUse()
         return tally
 
+    @property
+    def hits(self) -> int:
+        """Answers out of the store, so far."""
+        return sum(tally.hits for tally in self._tallies.values())
+
     def counts(self) -> tuple[int, int, int, float, int]:
         """Calls, tokens of prompts and of answers, dollars, and calls at an unknown price, so far."""
         calls = prompt = completion = unpriced = 0
