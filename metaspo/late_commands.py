@@ -22,75 +22,75 @@ PLAINLY: Final = {  # words of pydantic, which typer checks values with
     "must be a valid number, unable to parse string as a number": "must be a number",
 }
 COMMANDS: Final = {
-    "init": ("init_command", "Write a commented starter config with a tiny task set that runs."),
+    "init": ("init", "Write a commented starter config with a tiny task set that runs."),
     "plan": (
-        "plan_command",
+        "plan",
         "Say what runs will need, before anything is spent: calls, tokens, dollars, time; or by replicas and tiers.",
     ),
-    "optimize": ("optimize_commands", "Optimize a system prompt and the user prompts under it."),
-    "demo": ("optimize_commands", "Optimize a system prompt against a real model on this machine: no API key, no GPU."),
-    "evaluate": ("evaluate_command", "Score a prompt pair on a config's tasks."),
+    "optimize": ("optimize", "Optimize a system prompt and the user prompts under it."),
+    "demo": ("optimize", "Optimize a system prompt against a real model on this machine: no API key, no GPU."),
+    "evaluate": ("evaluate", "Score a prompt pair on a config's tasks."),
     "show": (
-        "run_commands",
+        "runs",
         "Show a run: scores before and after, prompts, calls, tokens, dollars, time; how far it is while it goes on.",
     ),
     "tasks": (
-        "task_commands",
+        "tasks",
         "List the tasks of the paper's domains and our own: examples at hand, and where to get what is missing.",
     ),
-    "answers": ("answer_commands", "Show a run's answers before and after, those that got worse first."),
+    "answers": ("answers", "Show a run's answers before and after, those that got worse first."),
     "compare": (
-        "study_commands",
+        "studies",
         "Compare methods x domains x seeds: run them all over shared servers and limits, and print tables.",
     ),
-    "ablate": ("study_commands", "Compare a method with itself, one thing changed at a time."),
+    "ablate": ("studies", "Compare a method with itself, one thing changed at a time."),
     "generalize": (
-        "study_commands",
+        "studies",
         "Score a system prompt, and the default one, on unseen tasks under several user prompts each.",
     ),
-    "adapt": ("study_commands", "Adapt user prompts to unseen tasks under a system prompt, and under the default one."),
+    "adapt": ("studies", "Adapt user prompts to unseen tasks under a system prompt, and under the default one."),
     "transfer": (
-        "study_commands",
+        "studies",
         "Score a system prompt that was found with one model, and the default one, with others.",
     ),
     "report": (
-        "report_command",
+        "report",
         "Write a finished run's page: scores with intervals, curves, every prompt with what changed.",
     ),
     "serve": (
-        "serve_command",
+        "serve",
         "Serve the config's models to programs that speak OpenAI's API: cached, within limits, budgets by key.",
     ),
-    "watch": ("watch_commands", "Show runs in the browser: under way, finished, killed, many at once."),
-    "export": ("exchange_commands", "Write a finished run's prompts as files for another tool."),
+    "watch": ("watch", "Show runs in the browser: under way, finished, killed, many at once."),
+    "export": ("exchange", "Write a finished run's prompts as files for another tool."),
     "import": (
-        "exchange_commands",
+        "exchange",
         "Write a config with the tasks and prompts of another tool: promptfoo, DSPy, Langfuse, LangSmith, text files.",
     ),
     "check": (
-        "check_command",
+        "check",
         "Reach a config's servers and answer one example of each task, before a run: keys, models, limits, answers.",
     ),
     "judge": (
-        "judge_command",
+        "judge",
         "Hold a task's judge against answers that people have scored: Cohen's kappa, and where they differ most.",
     ),
     "safety": (
-        "safety_command",
+        "safety",
         "Check whether the optimized system prompt makes the model comply with more that it should refuse, or "
         "refuse more of what it should answer.",
     ),
     "attention": (
-        "attention_command",
+        "attention",
         "Measure which share of its attention the base model gives to the first and to the optimized system prompt.",
     ),
-    "cache": ("cache_commands", "Look into the cache, check it, move it, clear it out."),
+    "cache": ("cache", "Look into the cache, check it, move it, clear it out."),
     "bench": (
-        "bench_serving_commands",
+        "bench_serving",
         "Measure what metaspo costs, and how near it comes to what servers and limits allow.",
     ),
     "runs": (
-        "run_commands",
+        "runs",
         "List the runs there are, the latest first: date, models, what changed in the config, scores, dollars.",
     ),
 }
@@ -156,7 +156,7 @@ class _ByName(Mapping[str, Any]):
 def _commands_of(module: str) -> Mapping[str, Any]:
     gc.disable()
     try:
-        return get_group(import_module(f"metaspo.{module}").app).commands
+        return get_group(import_module(f"metaspo.commands.{module}").app).commands
     finally:
         leave_alone_what_stays()
         gc.enable()

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from metaspo.bench import measure_racing
 from metaspo.bench.racing import RATES, WORLDS
-from metaspo.run_tables import print_run_data
+from metaspo.tables.runs import print_run_data
 
 
 @pytest.mark.slow

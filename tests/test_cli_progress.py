@@ -10,7 +10,6 @@ from rich.console import Console
 from metaspo import console
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.progress import ProgressDisplay
-from metaspo.run_tables import print_run_data
 from metaspo.scheduling import (
     BudgetExhausted,
     EndpointDown,
@@ -21,6 +20,7 @@ from metaspo.scheduling import (
     RunStopped,
     Waiting,
 )
+from metaspo.tables.runs import print_run_data
 
 TIMES = ("queue", "limiter", "server", "retry", "store")
 TROUBLE: list[tuple[Event, str]] = [

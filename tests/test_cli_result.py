@@ -27,7 +27,7 @@ from metaspo.engine.runs.command import command_of
 from metaspo.engine.runs.directory import find_runs
 from metaspo.engine.runs.listing import COLUMNS, LONGEST, differing_keys, list_runs
 from metaspo.overrides import all_overrides
-from metaspo.run_tables import print_result
+from metaspo.tables.runs import print_result
 
 WORLD = World(3, malformed=0.1)
 TABLES: dict[str, Any] = {
@@ -87,7 +87,7 @@ def test_what_got_worse_is_recommended_only_where_something_did(after: tuple[flo
 def test_where_a_page_cannot_be_written_yet_what_it_needs_is_told(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metaspo.run_tables.find_spec", lambda name: None if name == missing else name)
+    monkeypatch.setattr("metaspo.tables.runs.find_spec", lambda name: None if name == missing else name)
     lines = result_lines(tasks=2, prompt="p", width=120)
     assert any("metaspo report r (pip install 'metaspo[report]'), metaspo show" in line for line in lines)
 

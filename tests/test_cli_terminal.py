@@ -10,7 +10,7 @@ from rich.text import Text
 
 from metaspo.backends.printable import printable
 from metaspo.console import HarmlessConsole, say_error
-from metaspo.tables import make_table, print_json
+from metaspo.tables.printing import make_table, print_json
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202eabc\u2066\x7f\x00\rgone\x08"
 TEXTS = st.one_of(st.text(), st.just(HOSTILE), st.text(st.characters(categories=["Cc", "Cf"])))

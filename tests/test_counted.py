@@ -13,7 +13,7 @@ from metaspo.engine.strategies.proposers import Given
 from metaspo.engine.strategies.protegi import ProTeGi
 from metaspo.scheduling import AccountStatistics, LaneUse
 from metaspo.scheduling.lanes.patience import duration
-from metaspo.usage_tables import calls_and_dollars, spent_sentence
+from metaspo.tables.usage import calls_and_dollars, spent_sentence
 
 ONE = LaneUse(calls=1, hits=1)
 

@@ -16,7 +16,7 @@ from metaspo.engine.config.calls import count_calls
 from metaspo.engine.optimize.early_stop import EarlyStop, odds
 from metaspo.engine.optimize.state import RunState
 from metaspo.engine.runs.identity import fingerprint
-from metaspo.run_tables import print_run_data
+from metaspo.tables.runs import print_run_data
 
 TASKS = (make_task("a", train=9), make_task("b", train=9), make_task("unseen", role="target"))
 

@@ -39,7 +39,7 @@ from metaspo.engine.selection.objective import Objective
 from metaspo.engine.strategies import CallBound, Level, RoundSize, SearchContext, Trial
 from metaspo.engine.strategies.proposers import AllAtOnce
 from metaspo.engine.tasks import Task
-from metaspo.run_tables import print_run
+from metaspo.tables.runs import print_run
 
 ROWS = 4
 

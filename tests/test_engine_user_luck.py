@@ -13,7 +13,7 @@ from world import World, make_config, make_task
 from metaspo.engine.optimize.result import RunResult, chosen_sentence
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.metrics import build_metric
-from metaspo.run_tables import print_run_data
+from metaspo.tables.runs import print_run_data
 
 TASKS = (make_task("a", train=12), make_task("b", train=12))
 

@@ -25,8 +25,8 @@ from metaspo.engine.runtime.barrier import Barrier, gather_timed
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.observer import Observer
-from metaspo.run_tables import print_run_data
 from metaspo.scheduling import Gateway, Lane, LaneSettings
+from metaspo.tables.runs import print_run_data
 
 SECOND = 1.0
 

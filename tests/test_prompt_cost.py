@@ -21,9 +21,9 @@ from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.stored import shown_data
 from metaspo.engine.tasks import Example
 from metaspo.engine.tasks.programs import Call
-from metaspo.run_tables import print_run
 from metaspo.scheduling import Prices
-from metaspo.score_tables import print_evaluation
+from metaspo.tables.runs import print_run
+from metaspo.tables.scores import print_evaluation
 
 PRICES = Prices(input=2.0, cached=0.5, output=10.0)
 TASK = make_task("a", test=3)

@@ -15,8 +15,8 @@ from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.statistics import score_interval
 from metaspo.engine.tasks import Example
-from metaspo.run_tables import print_run_data
-from metaspo.score_tables import print_evaluation
+from metaspo.tables.runs import print_run_data
+from metaspo.tables.scores import print_evaluation
 
 TASKS = (make_task("a", train=20), make_task("u", role="target", test=30), make_task("v", role="target", test=30))
 

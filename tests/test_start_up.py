@@ -95,7 +95,7 @@ finally:
 def test_the_help_of_no_command_imports_what_the_command_does(tmp_path: Path) -> None:
     """What can be given is read without configs, loops or calls: whatever they take, help comes at once."""
     modules = modules_of("from metaspo.late_commands import import_all\nimport_all()", tmp_path)
-    assert {"metaspo.bench_commands", "metaspo.study_commands"} <= modules
+    assert {"metaspo.commands.bench", "metaspo.commands.studies"} <= modules
     assert {name.partition(".")[0] for name in modules} & (CALLS | NUMBERS | STORES | LOOPS | {"structlog"}) == set()
     rooms = ("actions.", "bench.", "engine.config.schema", "engine.runs", "engine.studies", "engine.watch", "serving.")
     there = {name for name in modules if name.startswith(tuple(f"metaspo.{room}" for room in rooms))}
@@ -156,7 +156,7 @@ def test_a_run_imports_neither_studies_nor_clusters_nor_a_web_server() -> None:
         "metaspo.engine.track.follow",
         "metaspo.engine.exchange",
         "metaspo.engine.demo",
-        "metaspo.run_tables",
+        "metaspo.tables.runs",
         "metaspo.engine.strategies.ape",
         "metaspo.backends.managed.gguf_tokens",
     )

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.measure import Measurement
 
-from metaspo.run_tables import print_run_data
-from metaspo.tables import make_table
-from metaspo.whole_table import fit_widths
+from metaspo.tables.printing import make_table
+from metaspo.tables.runs import print_run_data
+from metaspo.tables.whole import fit_widths
 
 WIDTHS = (20, 40, 80, 120)
 WORDS = st.text("abcdefgh0123456789-_/", min_size=1, max_size=30)

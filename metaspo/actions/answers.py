@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from metaspo import tables
 from metaspo.console import err, exit_on_user_error, out
 from metaspo.engine import ConfigError, find_run
 from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, Wanted, confusion_rows, read_as
 from metaspo.engine.evaluation.scorecard import Outcome
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.running import run_async
+from metaspo.tables import printing
 
 SHOWN = 5  # examples a task, unless all are asked for
 COLOURS = {"worse": "red", "not right": "yellow", "better": "green", "right": "dim", "unknown": "dim"}
@@ -38,7 +38,7 @@ def show_answers(
             raise ConfigError(f"--split: must be train or test, it is '{split}'")
         shown = run_async(run_answers(find_run(run, base=folder, latest=True), task=task, split=chosen))
     if json:
-        tables.print_json(out, shown.as_json(wanted))
+        printing.print_json(out, shown.as_json(wanted))
     else:
         print_answers(out, shown, wanted=wanted, everything=everything)
 
@@ -80,7 +80,7 @@ def _print_task(console: Console, task: TaskAnswers, *, wanted: Wanted | None, e
 
 def _print_confusion(console: Console, task: TaskAnswers) -> None:
     heads, rows = confusion_rows(task)
-    table = tables.make_table("how often it was read as (before → after)", *heads)
+    table = printing.make_table("how often it was read as (before → after)", *heads)
     for row in rows:
         table.add_row(*row)
     console.print(table)
@@ -91,7 +91,7 @@ def _block(each: AnsweredExample, *, everything: bool) -> Table:
     table.add_column(style="dim", width=11)
     table.add_column(overflow="fold")
     table.add_row(Text(each.change, style=COLOURS[each.change]), Text(each.example.where, style="dim"))
-    cut = str if everything else tables.excerpt
+    cut = str if everything else printing.excerpt
     table.add_row(" question", Text(cut(each.example.question)))
     if expected := each.example.expected:
         table.add_row(" expected", Text(expected))

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import orjson
 
-from metaspo import tables
 from metaspo.backends.paths import write_whole
 from metaspo.console import err, exit_on_user_error, out
 from metaspo.engine import ConfigError, find_run
 from metaspo.engine.attention import AttentionReport, measure_attention
 from metaspo.engine.runs.directory import JSON
 from metaspo.engine.runs.reopened import ReopenedRun, reopen
+from metaspo.tables import printing
 
 NEEDED = ("torch", "transformers", "matplotlib")
 INSTALL = "pip install 'metaspo[attention]'"
@@ -41,7 +41,7 @@ def compare_attention(
         report = _measured(again, model, examples, tokens, quiet=quiet)
         paths = _write(report, folder or directory.path / "attention")
     if json:
-        tables.print_json(out, report.as_json())
+        printing.print_json(out, report.as_json())
         return
     print_attention(report)
     for path in paths:
@@ -85,14 +85,14 @@ def _write(report: AttentionReport, folder: Path) -> list[Path]:
 
 def print_attention(report: AttentionReport) -> None:
     """The verdict, and the heads that changed most."""
-    tables.say(out, f"{report.run}, by {report.model}", style="bold")
-    tables.say(out, report.sentence)
+    printing.say(out, f"{report.run}, by {report.model}", style="bold")
+    printing.say(out, report.sentence)
     changes = [
         (after - before, before, after, layer, head)
         for layer, rows in enumerate(zip(report.heads["before"], report.heads["after"], strict=True))
         for head, (before, after) in enumerate(zip(*rows, strict=True))
     ]
-    table = tables.make_table("heads that changed most", "layer", "head", "first", "optimized", "change")
+    table = printing.make_table("heads that changed most", "layer", "head", "first", "optimized", "change")
     for change, before, after, layer, head in sorted(changes, key=lambda row: -abs(row[0]))[:HEADS]:
         table.add_row(str(layer), str(head), f"{before:.1%}", f"{after:.1%}", f"{100 * change:+z.1f}")
     out.print(table)

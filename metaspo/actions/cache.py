@@ -9,7 +9,6 @@ from pathlib import Path
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from metaspo import tables
 from metaspo.backends import Usage, model_facts
 from metaspo.backends.counted import counted
 from metaspo.cache import (
@@ -31,6 +30,7 @@ from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error
 from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.suggest import nearest
+from metaspo.tables import printing
 
 
 def show_cache(location: str, *, json: bool) -> None:
@@ -39,7 +39,7 @@ def show_cache(location: str, *, json: bool) -> None:
         contents = cache_info(cache)
     rows = [_group_data(group) for group in contents.groups]
     if json:
-        tables.print_json(
+        printing.print_json(
             out,
             {
                 "folder": shown_location(location),
@@ -54,7 +54,7 @@ def show_cache(location: str, *, json: bool) -> None:
     _print_info(contents, rows)
 
 
-def _group_data(group: EntryGroup) -> tables.Data:
+def _group_data(group: EntryGroup) -> printing.Data:
     facts = model_facts(group.model)
     usage = Usage(group.prompt_tokens, group.completion_tokens, group.cached_tokens)
     return {
@@ -69,8 +69,8 @@ def _group_data(group: EntryGroup) -> tables.Data:
     }
 
 
-def _print_info(contents: CacheInfo, rows: list[tables.Data]) -> None:
-    table = tables.make_table(None, "model", "run", "entries", "KiB", "tokens in", "tokens out", "worth")
+def _print_info(contents: CacheInfo, rows: list[printing.Data]) -> None:
+    table = printing.make_table(None, "model", "run", "entries", "KiB", "tokens in", "tokens out", "worth")
     for row in rows:
         value = "–" if row["dollars"] is None else f"${row['dollars']:.4f}"
         table.add_row(
@@ -96,14 +96,14 @@ def verify_entries(location: str, *, json: bool) -> None:
     with exit_on_user_error(), _looking_after(location) as cache:
         check = verify_cache(cache)
     if json:
-        tables.print_json(out, _check_data(check))
+        printing.print_json(out, _check_data(check))
     else:
         _print_check(check)
     if not check.sound:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _check_data(check: CacheCheck) -> tables.Data:
+def _check_data(check: CacheCheck) -> printing.Data:
     return {
         "sound": check.sound,
         "entries": check.entries,
@@ -216,4 +216,4 @@ def explain_entry(config: Path, *, task: str, example: int) -> None:
 
     with exit_on_user_error():
         explained = explain_example(prepare(config), task=task, number=example)
-    tables.print_json(out, explained)
+    printing.print_json(out, explained)

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from metaspo import tables
 from metaspo.backends import LimitHints
 from metaspo.backends.counted import counted
 from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_warning
@@ -22,6 +21,7 @@ from metaspo.engine.runs.prepare import tell_notices
 from metaspo.overrides import parse_overrides
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
+from metaspo.tables import printing
 
 
 def check_config(config: Path, sets: Sequence[str] | None, *, json: bool, quiet: bool) -> None:
@@ -32,7 +32,7 @@ def check_config(config: Path, sets: Sequence[str] | None, *, json: bool, quiet:
         with ProgressDisplay(err, quiet=quiet) as display:
             report = run_async(check_run(prepared, progress=display.downloaded, warn=display.warn))
     if json:
-        tables.print_json(out, report.as_json())
+        printing.print_json(out, report.as_json())
     else:
         print_check(out, report)
     for fault in report.faults:
@@ -43,13 +43,13 @@ def check_config(config: Path, sets: Sequence[str] | None, *, json: bool, quiet:
 
 def print_check(console: Console, report: CheckReport) -> None:
     """Servers, then tasks, then what to mend."""
-    table = tables.make_table("servers", "role", "model", "endpoint", "answers in", "tokens/s", "context", "limits")
+    table = printing.make_table("servers", "role", "model", "endpoint", "answers in", "tokens/s", "context", "limits")
     for server in report.servers:
         table.add_row(*_server_cells(server))
     console.print(table)
     for line in dict.fromkeys(_heeding(server, report.servers) for server in report.servers):
         if line:
-            tables.say(console, line)
+            printing.say(console, line)
     for task in report.tasks:
         _print_task(console, task)
     if report.advice:
@@ -98,10 +98,10 @@ def _print_task(console: Console, task: TaskCheck) -> None:
     table.add_column(style="dim", width=11)
     table.add_column(overflow="fold")
     for message in task.messages:
-        table.add_row(f" {message.role}", Text(tables.excerpt(message.content)))
+        table.add_row(f" {message.role}", Text(printing.excerpt(message.content)))
     if expected := task.example.expected:
         table.add_row(" expected", Text(expected))
-    table.add_row(" answer", Text(tables.excerpt(task.outcome.text)))
+    table.add_row(" answer", Text(printing.excerpt(task.outcome.text)))
     table.add_row(" read as", Text(read_as(task.outcome) + _worth(task.outcome.grade)))
     console.print(table, soft_wrap=False)
 

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from metaspo import tables
 from metaspo.backends.paths import read_written, why_unreadable
 from metaspo.console import err, exit_on_user_error, exit_stopped, out, say_error
 from metaspo.engine import ConfigError, Prepared, PromptError, evaluate, find_run, prepare
@@ -14,7 +13,8 @@ from metaspo.engine.runs.files import read_result
 from metaspo.overrides import parse_overrides
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
-from metaspo.score_tables import print_evaluation
+from metaspo.tables import printing
+from metaspo.tables.scores import print_evaluation
 
 
 def evaluate_prompts(
@@ -48,7 +48,7 @@ def evaluate_prompts(
                 )
             )
     if json:
-        tables.print_json(out, report.as_json())
+        printing.print_json(out, report.as_json())
     else:
         print_evaluation(out, report)
     if not any(row.score is not None for row in report.scores):

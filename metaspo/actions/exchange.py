@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from metaspo import tables
 from metaspo.backends.paths import write_whole
 from metaspo.console import exit_on_user_error, out, say_warning
 from metaspo.engine import ConfigError, find_run
@@ -13,6 +12,7 @@ from metaspo.engine.exchange.imported import config_files, why_unread
 from metaspo.engine.exchange.read import read_files
 from metaspo.engine.project import named_after
 from metaspo.running import run_async
+from metaspo.tables import printing
 
 
 def export_prompts(
@@ -23,7 +23,7 @@ def export_prompts(
         chosen = find_run(run, base=runs, latest=True, finished=True)
         paths = run_async(export_run(chosen, to=to, folder=folder, task=task, without_system=without_system))
     if json:
-        tables.print_json(out, {"to": to, "files": [str(path) for path in paths]})
+        printing.print_json(out, {"to": to, "files": [str(path) for path in paths]})
         return
     for path in paths:
         out.print(str(path))

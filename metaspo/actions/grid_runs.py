@@ -7,7 +7,6 @@ from typing import NoReturn
 
 from rich.table import Table as RichTable
 
-from metaspo import tables
 from metaspo.actions.report import pages
 from metaspo.backends.counted import counted
 from metaspo.console import err, exit_stopped, out, say_error, say_warning
@@ -18,9 +17,10 @@ from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.studies import CellResult, Findings, Grid, Study, Table, plan_cell, shown
 from metaspo.engine.studies import compare as run_grid
 from metaspo.parameters import in_project
-from metaspo.plan_tables import all_plans, caps_reached, plan_data
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
+from metaspo.tables import printing
+from metaspo.tables.plan import all_plans, caps_reached, plan_data
 
 STUDIES = Path(".metaspo/studies")
 SHARED = 0o777  # as the umask has it: tables are for others, too
@@ -32,7 +32,7 @@ def run_cell(grid: Grid, number: int, *, json: bool, quiet: bool) -> None:
     check_caps([part.cells[0].prepared], option="--cell")
     (result,) = _results(part, quiet=quiet)
     if json:
-        tables.print_json(out, asdict(result))
+        printing.print_json(out, asdict(result))
     if result.stopped:
         _tell_stopped([result])
     err.print(
@@ -85,12 +85,12 @@ def _print_findings(findings: Findings, *, json: bool) -> None:
     if json:
         records = {table.name: table.records() for table in findings.tables}
         cells = [asdict(result) for result in findings.study.results]
-        tables.print_json(out, {"tables": records, "cells": cells})
+        printing.print_json(out, {"tables": records, "cells": cells})
         return
     for table in findings.tables:
         _print_table(table)
     for sentence in findings.verdicts:
-        tables.say(out, sentence)
+        printing.say(out, sentence)
 
 
 def _tell_stopped(stopped: Sequence[CellResult]) -> NoReturn:
@@ -106,7 +106,7 @@ def _print_plan(grid: Grid, *, json: bool) -> None:
     plans = [(number, *planned, cell.prepared.notices) for number, cell, each in of_cells for planned in each]
     caps = caps_reached(grid.budget, [plan for _, cell, each in of_cells if grid.caps(cell) for _, plan in each])
     if json:
-        tables.print_json(
+        printing.print_json(
             out,
             [
                 {"cell": number, **plan_data(name, estimate, notices, caps=caps)}
@@ -115,7 +115,7 @@ def _print_plan(grid: Grid, *, json: bool) -> None:
         )
         return
     columns = ("cell", "run", "train calls", "base calls", "optimizer calls", "dollars")
-    table = tables.make_table("at most, as if the cache were empty", *columns)
+    table = printing.make_table("at most, as if the cache were empty", *columns)
     for number, name, estimate, _ in plans:
         dollars = "unknown" if estimate.dollars is None else f"${estimate.dollars:,.2f}"
         calls = estimate.calls
@@ -123,15 +123,15 @@ def _print_plan(grid: Grid, *, json: bool) -> None:
         table.add_row(str(number), name, *(f"{count:,}" for count in counts), dollars)
     out.print(table)
     if len(plans) > 1:
-        tables.say(out, all_plans([plan for _, _, plan, _ in plans]))
+        printing.say(out, all_plans([plan for _, _, plan, _ in plans]))
     for line in caps:
-        tables.say(out, line)
+        printing.say(out, line)
 
 
 def _print_table(table: Table) -> None:
-    made: RichTable = tables.make_table(table.title, *table.columns)
+    made: RichTable = printing.make_table(table.title, *table.columns)
     for row in table.rows:
         made.add_row(*(shown(value) for value in row))
     out.print(made)
     if table.note:
-        tables.say(out, table.note, style="dim")
+        printing.say(out, table.note, style="dim")

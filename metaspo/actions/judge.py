@@ -5,7 +5,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from metaspo import tables
 from metaspo.backends.counted import counted
 from metaspo.console import err, exit_on_user_error, out, say_warning
 from metaspo.engine import prepare
@@ -17,7 +16,8 @@ from metaspo.overrides import parse_overrides
 from metaspo.parameters import require_file
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
-from metaspo.usage_tables import calls_and_dollars
+from metaspo.tables import printing
+from metaspo.tables.usage import calls_and_dollars
 
 ENOUGH = 0.4  # kappa
 SHOWN = 5  # answers that are graded differently
@@ -34,7 +34,7 @@ def hold_judge(config: Path, labelled: Path, *, task: str, sets: Sequence[str] |
                 judge_labelled(prepared, labelled, task=task, progress=display.downloaded, warn=display.warn)
             )
     if json:
-        tables.print_json(out, report.as_json())
+        printing.print_json(out, report.as_json())
     else:
         (metric,) = (task.metric for task in prepared.tasks if task.name == report.task)
         print_judge(out, report, metric.function)  # type: ignore[attr-defined]
@@ -46,39 +46,39 @@ def print_judge(console: Console, report: JudgeReport, judge: Judge) -> None:
         _print_agreement(console, report, report.agreed, judge)
     if ungraded := [outcome for outcome in report.outcomes if outcome.grade is None]:
         first = ungraded[0]
-        tables.say(console, f"{len(ungraded)} without a grade, the first {first.example.where}: {first.reason}")
+        printing.say(console, f"{len(ungraded)} without a grade, the first {first.example.where}: {first.reason}")
     if apart := report.apart[:SHOWN]:
-        table = tables.make_table("graded most differently", "where", "answer", "people", "judge", "its reasons")
+        table = printing.make_table("graded most differently", "where", "answer", "people", "judge", "its reasons")
         for each, outcome in apart:
             cells = (
                 each.example.where,
-                tables.excerpt(each.response),
+                printing.excerpt(each.response),
                 on_scale(judge, each.score),
                 on_scale(judge, outcome.grade or 0.0),
             )
-            table.add_row(*cells, tables.excerpt(outcome.feedback))
+            table.add_row(*cells, printing.excerpt(outcome.feedback))
         console.print(table)
-    tables.say(console, calls_and_dollars(report.usage.total))
+    printing.say(console, calls_and_dollars(report.usage.total))
 
 
 def _print_agreement(console: Console, report: JudgeReport, agreed: Agreement, judge: Judge) -> None:
     """How often the judge gives the score that people gave, and what that says."""
     same = f"{agreed.same:.0%} of {counted(agreed.answers, 'answer')}"
     rounded = ", its mean rounded to the scale" if judge.calls > 1 else ""
-    tables.say(console, f"Task {report.task}: the judge gives {same} the score that people gave{rounded}.")
+    printing.say(console, f"Task {report.task}: the judge gives {same} the score that people gave{rounded}.")
     if agreed.kappa is None:
-        tables.say(console, "Cohen's kappa says nothing: all scores are one and the same.")
+        printing.say(console, "Cohen's kappa says nothing: all scores are one and the same.")
     elif agreed.interval is None:
-        tables.say(console, f"Cohen's kappa is 0.00: {_who_is_constant(report)} all answers one and the same score.")
+        printing.say(console, f"Cohen's kappa is 0.00: {_who_is_constant(report)} all answers one and the same score.")
     else:
         low, high = agreed.interval.low, agreed.interval.high
-        tables.say(
+        printing.say(
             console,
             f"Cohen's kappa, weighted by squared distance: {agreed.kappa:z.2f} (95% interval {low:z.2f} to "
             f"{high:z.2f}); 1 is full agreement, 0 what chance would give.",
         )
     if agreed.kappa is not None and round(agreed.kappa, 2) < ENOUGH:
-        tables.say(console, f"A kappa below {ENOUGH}: do not optimize by this judge.", style="yellow")
+        printing.say(console, f"A kappa below {ENOUGH}: do not optimize by this judge.", style="yellow")
 
 
 def _who_is_constant(report: JudgeReport) -> str:

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import typer
 
-from metaspo import tables
 from metaspo.console import ExitCode, err, exit_on_user_error, exit_stopped, out, say_error, say_warning
 from metaspo.engine import ConfigError, Prepared, RunReport, optimize_many, plan_run, prepare, report_data
 from metaspo.engine.config.calls import inner_proposer, outer_proposer
 from metaspo.engine.config.load import with_overrides
 from metaspo.engine.runs.command import command_of, others_of
 from metaspo.overrides import all_overrides, naming_calls
-from metaspo.plan_tables import endless
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
 from metaspo.scheduling import RunStopped
+from metaspo.tables import printing
+from metaspo.tables.plan import endless
 
 CHANGED = "since then the config, the data or metaspo's rules have changed; what it paid for is in its cache"
 
@@ -78,11 +78,11 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool, web: bool = 
 
             running = watched(running, prepared, port=port)
         reports = run_async(running)
-    from metaspo.run_tables import print_report  # when there is something to print: the first calls wait for nothing
+    from metaspo.tables.runs import print_report  # when there is something to print: the first calls wait for nothing
 
     finished = [report for report in reports if isinstance(report, RunReport)]
     if json:
-        tables.print_json(out, [report_data(report) for report in finished])
+        printing.print_json(out, [report_data(report) for report in finished])
     else:
         for report in finished:
             print_report(out, report)
@@ -95,12 +95,12 @@ def _optimize_on(
     """Optimize on the nodes of a cluster, and tell what came back."""
     from metaspo.actions.on_cluster import runs_on  # with all that studies need
     from metaspo.engine.runs.stored import run_data
-    from metaspo.run_tables import print_run
+    from metaspo.tables.runs import print_run
 
     faults = runs_on(address, prepared, configs, options, quiet=quiet)
     done = [item.directory for item, fault in zip(prepared, faults, strict=True) if item.directory and not fault]
     if json:
-        tables.print_json(out, [run_data(directory) for directory in done])
+        printing.print_json(out, [run_data(directory) for directory in done])
     else:
         for directory in done:
             print_run(out, directory, everything=False)
@@ -133,12 +133,12 @@ def _print_start(prepared: Prepared) -> None:
     optimizer = config.optimizer.model if config.optimizer else "none"
     judge = f", judge {config.judge.model}" if config.judge else ""
     where = f", kept in {prepared.directory.path}" if prepared.directory else ""
-    tables.say(err, f"{config.name}: {tasks}, base model {config.base.model}, optimizer {optimizer}{judge}{where}")
-    tables.say(err, f"  user prompts: {inner_proposer(config.inner).describe()}")
-    tables.say(err, f"  system prompt: {outer_proposer(config.outer).describe()}")
+    printing.say(err, f"{config.name}: {tasks}, base model {config.base.model}, optimizer {optimizer}{judge}{where}")
+    printing.say(err, f"  user prompts: {inner_proposer(config.inner).describe()}")
+    printing.say(err, f"  system prompt: {outer_proposer(config.outer).describe()}")
     if prepared.start.run:
-        tables.say(err, f"  {prepared.start.sentence}")
+        printing.say(err, f"  {prepared.start.sentence}")
     if prepared.directory and not prepared.directory.path.exists():
         same = others_of(prepared.directory, command_of(Path(prepared.source), prepared.overrides))
         for run in [run for run in same if not run.result.is_file()][:1]:
-            tables.say(err, f"  does not go on with {run.name}, which has not finished: {CHANGED}")
+            printing.say(err, f"  does not go on with {run.name}, which has not finished: {CHANGED}")

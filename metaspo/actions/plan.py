@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaspo import tables
 from metaspo.backends.paths import write_whole
 from metaspo.console import exit_on_user_error, out, say_warning
 from metaspo.engine import ConfigError, Plan, Prepared, check_optimizable, find_run, plan_run, prepare
@@ -12,7 +11,8 @@ from metaspo.engine.config.plan import ASSUMED, Pace
 from metaspo.engine.config.toml import read_toml
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.overrides import all_overrides, naming_calls
-from metaspo.plan_tables import all_plans, caps_reached, plan_data, print_plan, print_scale, scale_data
+from metaspo.tables import printing
+from metaspo.tables.plan import all_plans, caps_reached, plan_data, print_plan, print_scale, scale_data
 
 if TYPE_CHECKING:
     from metaspo.engine.studies.needs import Need
@@ -48,7 +48,7 @@ def plan_configs(
             if picture is not None:
                 _draw(scales, picture)
             if json:
-                tables.print_json(out, scale_data(scales, pace, like=like))
+                printing.print_json(out, scale_data(scales, pace, like=like))
             else:
                 print_scale(out, scales, needs, pace, like=like)
             return
@@ -65,14 +65,14 @@ def _tell(prepared: Sequence[Prepared], plans: Sequence[Plan], *, like: str, jso
             plan_data(item.config.name, plan, item.notices, caps=caps_reached(item.config.budget, [plan]))
             for item, plan in paired
         ]
-        tables.print_json(out, plans_of)
+        printing.print_json(out, plans_of)
         return
     for item, estimate in paired:
         print_plan(out, item.config, estimate, like=like)
         if item.start.run:
-            tables.say(out, item.start.sentence)
+            printing.say(out, item.start.sentence)
     if len(plans) > 1:
-        tables.say(out, all_plans(plans))
+        printing.say(out, all_plans(plans))
 
 
 def _prepared(path: Path, overrides: Mapping[str, Any]) -> Prepared:

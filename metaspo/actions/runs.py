@@ -4,13 +4,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from metaspo import tables
 from metaspo.console import err, exit_on_user_error, out
 from metaspo.engine import RunDirectory, find_run, find_runs
 from metaspo.engine.runs.listing import RunLine, list_runs
 from metaspo.engine.runs.stored import run_data, shown_data
-from metaspo.run_list import difference_data, print_difference, print_runs
-from metaspo.run_tables import print_run
+from metaspo.tables import printing
+from metaspo.tables.run_list import difference_data, print_difference, print_runs
+from metaspo.tables.runs import print_run
 
 
 def show_run(run: str, *, everything: bool, folder: Path, json: bool) -> None:
@@ -18,7 +18,7 @@ def show_run(run: str, *, everything: bool, folder: Path, json: bool) -> None:
     with exit_on_user_error():
         directory = find_run(run, base=folder, latest=True)
         if json:
-            tables.print_json(out, shown_data(directory))
+            printing.print_json(out, shown_data(directory))
         else:
             print_run(out, directory, everything=everything)
 
@@ -29,7 +29,7 @@ def show_runs(folder: Path, *, json: bool) -> None:
         directories = find_runs(folder)
         lines = list_runs(directories)
         if json:
-            tables.print_json(out, [_as_json(run, line) for run, line in zip(directories, lines, strict=True)])
+            printing.print_json(out, [_as_json(run, line) for run, line in zip(directories, lines, strict=True)])
         elif directories:
             print_runs(out, lines)
         else:
@@ -46,6 +46,6 @@ def show_difference(first: str, second: str, *, folder: Path, json: bool) -> Non
     with exit_on_user_error():
         sides = [find_run(name, base=folder, latest=True) for name in (first, second)]
         if json:
-            tables.print_json(out, difference_data(*sides))
+            printing.print_json(out, difference_data(*sides))
         else:
             print_difference(out, *sides)

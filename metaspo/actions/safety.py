@@ -4,7 +4,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from metaspo import tables
 from metaspo.backends.counted import counted
 from metaspo.console import err, exit_on_user_error, exit_stopped, out, say_error
 from metaspo.engine import ConfigError, find_run
@@ -13,7 +12,8 @@ from metaspo.engine.tasks.shown import shown
 from metaspo.parameters import require_file
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
-from metaspo.usage_tables import calls_and_dollars
+from metaspo.tables import printing
+from metaspo.tables.usage import calls_and_dollars
 
 SHOWN, LONGEST = 3, 80  # rows beside a side that became worse, and characters of each text
 
@@ -39,7 +39,7 @@ def compare_refusals(
                 )
             )
     if json:
-        tables.print_json(out, report.as_json())
+        printing.print_json(out, report.as_json())
     else:
         print_safety(out, report)
     if not report.sides:
@@ -49,17 +49,17 @@ def compare_refusals(
 
 def print_safety(console: Console, report: SafetyReport) -> None:
     """A sentence for each kind of rows, and some of the answers where it became worse."""
-    tables.say(console, f"{report.run}, asked with {report.data}", style="bold")
+    printing.say(console, f"{report.run}, asked with {report.data}", style="bold")
     for side in report.sides:
         worse = side.compared.verdict == "worse"
-        tables.say(console, side.sentence, style="yellow" if worse else "")
+        printing.say(console, side.sentence, style="yellow" if worse else "")
         for before, after in report.turned(side.kind)[: SHOWN if worse else 0]:
             question, first, now = (
                 shown(text, most=LONGEST) for text in (before.example.question, before.text, after.text)
             )
-            tables.say(console, f"  {question}: first {first}, now {now}")
+            printing.say(console, f"  {question}: first {first}, now {now}")
     if report.unanswered:
         rows = counted(report.unanswered, "row has", "rows have")
-        tables.say(console, f"Not counted: {rows} no answer under one of the prompts.")
+        printing.say(console, f"Not counted: {rows} no answer under one of the prompts.")
     uses = [usage.total for usage in report.usage.values()]
-    tables.say(console, f"{calls_and_dollars(*uses)}; --json has every answer")
+    printing.say(console, f"{calls_and_dollars(*uses)}; --json has every answer")

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from metaspo import tables
 from metaspo.console import err, exit_on_user_error, out
 from metaspo.engine import ConfigError
 from metaspo.engine.domains import (
@@ -21,6 +20,7 @@ from metaspo.engine.domains import (
 from metaspo.engine.domains.survey import survey
 from metaspo.engine.errors import resolve_path
 from metaspo.engine.money import whole
+from metaspo.tables import printing
 
 INSTALL = "pip install 'metaspo[data]'"
 STARTER = Path(__file__).resolve().parents[1] / "starter_domain" / "metaspo.toml"
@@ -36,7 +36,7 @@ def show_tasks(domains: Sequence[str], *, data: str | None, json: bool) -> None:
         folder = _folder(data)
         states = survey(_chosen(domains or ["all", *own_domains()]), data=folder)
     if json:
-        tables.print_json(out, [_task_data(state) for state in states])
+        printing.print_json(out, [_task_data(state) for state in states])
         return
     _print_table(states)
     _print_missing(states, folder)
@@ -77,7 +77,7 @@ def _folder(given: str | None) -> Path | None:
     return folder
 
 
-def _task_data(state: TaskState) -> tables.Data:
+def _task_data(state: TaskState) -> printing.Data:
     task = state.task
     return {
         "domain": task.domain,
@@ -100,7 +100,7 @@ def _task_data(state: TaskState) -> tables.Data:
 
 
 def _print_table(states: Sequence[TaskState]) -> None:
-    table = tables.make_table(None, "domain", "role", "task", "metric", "answer", "train", "test")
+    table = printing.make_table(None, "domain", "role", "task", "metric", "answer", "train", "test")
     for state in states:
         task = state.task
         table.add_row(
@@ -117,7 +117,7 @@ def _print_table(states: Sequence[TaskState]) -> None:
 
 def _print_places(missing: Sequence[TaskState]) -> None:
     """Which dataset of Hugging Face has which of the missing tasks."""
-    table = tables.make_table(None, "on Hugging Face", "task")
+    table = printing.make_table(None, "on Hugging Face", "task")
     for repository in dict.fromkeys(state.task.hub.repository for state in missing):
         table.add_row(
             repository, ", ".join(state.task.name for state in missing if state.task.hub.repository == repository)

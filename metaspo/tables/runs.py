@@ -20,10 +20,10 @@ from metaspo.engine.runs.status import Session
 from metaspo.engine.runs.stored import called, rows_of, safety_sentences, shown_data, summary_of
 from metaspo.engine.runs.summary import RunSummary
 from metaspo.engine.statistics import Interval
-from metaspo.score_tables import OF_SCORES, from_cache
-from metaspo.tables import fitting, say
-from metaspo.usage_tables import print_usage, spent_sentence
-from metaspo.whole_table import WholeTable
+from metaspo.tables.printing import fitting, say
+from metaspo.tables.scores import OF_SCORES, from_cache
+from metaspo.tables.usage import print_usage, spent_sentence
+from metaspo.tables.whole import WholeTable
 
 ONE_TASK = "One unseen task says nothing of other tasks, and one run nothing of what another seed would find."
 SCREEN = 23  # lines of the first screen: 24, less that of the shell's prompt

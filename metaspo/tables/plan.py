@@ -13,7 +13,7 @@ from metaspo.engine.config.presets import CALLS
 from metaspo.engine.config.schema import BudgetTable
 from metaspo.engine.money import total
 from metaspo.engine.tasks import Notice
-from metaspo.tables import Data, make_table
+from metaspo.tables.printing import Data, make_table
 
 if TYPE_CHECKING:
     from metaspo.engine.studies.needs import Need

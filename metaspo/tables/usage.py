@@ -7,7 +7,7 @@ from metaspo.engine.journal.view import Barriers
 from metaspo.engine.money import UNKNOWN, show_dollars
 from metaspo.engine.runs.summary import USE_COLUMNS, RunSummary
 from metaspo.scheduling.statistics import LaneUse
-from metaspo.tables import make_table, say
+from metaspo.tables.printing import make_table, say
 
 OF_TIMES = (
     "A request waits for a free slot (queue), the rate limit (limiter), its answer (server), another try (retry), and "

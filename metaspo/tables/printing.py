@@ -1,4 +1,4 @@
-"""What commands print: tables for people, plain data for programs."""
+"""How what commands print is laid out: tables for people, plain data for programs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from metaspo.backends.printable import escaped
 from metaspo.console import HarmlessConsole
-from metaspo.whole_table import WholeTable
+from metaspo.tables.whole import WholeTable
 
 Data = dict[str, Any]
 HEAD, TAIL = 200, 120  # characters of a long text

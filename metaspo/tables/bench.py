@@ -2,15 +2,16 @@
 
 from rich import box
 
-from metaspo import bench, tables
+from metaspo import bench
 from metaspo.console import out
-from metaspo.whole_table import WholeTable
+from metaspo.tables import printing
+from metaspo.tables.whole import WholeTable
 
 
 def show(report: bench.Report, *, json: bool) -> None:
     """A report as a table, or as JSON."""
     if json:
-        tables.print_json(out, report.as_data())
+        printing.print_json(out, report.as_data())
         return
     columns = list(report.rows[0]) if report.rows else []
     table = WholeTable(title=report.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)

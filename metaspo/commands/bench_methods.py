@@ -8,12 +8,12 @@ import typer
 
 from metaspo import bench
 from metaspo.bench.defaults import FIRST_SEED, SEEDS
-from metaspo.bench_commands import Seeds, Small, bench_app
-from metaspo.bench_tables import show
+from metaspo.commands.bench import Seeds, Small, bench_app
 from metaspo.console import exit_on_user_error
 from metaspo.engine import ConfigError
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import Json
+from metaspo.tables.bench import show
 
 if TYPE_CHECKING:
     from metaspo.bench.known_truth.method_peers import Peer

@@ -5,8 +5,8 @@ from rich.console import Console
 from metaspo.engine import EvaluationReport
 from metaspo.engine.evaluation.test_score import OF_COST, SCORE_COLUMNS, unreadable
 from metaspo.scheduling.statistics import LaneUse
-from metaspo.tables import fitting, say
-from metaspo.usage_tables import calls_and_dollars
+from metaspo.tables.printing import fitting, say
+from metaspo.tables.usage import calls_and_dollars
 
 OF_SCORES = "malformed: answers in another form than asked for, scored as wrong. failed: no answer, in no score."
 

@@ -8,12 +8,12 @@ import typer
 from metaspo import bench
 from metaspo.backends.http.base_url import parse_base_url
 from metaspo.bench.defaults import DOMAINS, LIVE_CALLS, SEEDS
-from metaspo.bench_tables import show
 from metaspo.console import exit_on_user_error, say_note
 from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.late_commands import COMMANDS
 from metaspo.parameters import Json, NamedArguments, WholeSentences
+from metaspo.tables.bench import show
 
 bench_app = typer.Typer(
     cls=WholeSentences,

@@ -5,16 +5,14 @@ from typing import Annotated
 
 import typer
 
-from metaspo import (
-    bench,
-    bench_method_commands,  # noqa: F401 - its commands are there once it is imported
-)
+import metaspo.commands.bench_methods  # noqa: F401 - its commands are there once it is imported
+from metaspo import bench
 from metaspo.bench.defaults import Victim
-from metaspo.bench_commands import Turns, bench_app
-from metaspo.bench_tables import show
+from metaspo.commands.bench import Turns, bench_app
 from metaspo.console import exit_on_user_error
 from metaspo.engine import ConfigError
 from metaspo.parameters import Json
+from metaspo.tables.bench import show
 
 app = typer.Typer(rich_markup_mode=None)
 app.add_typer(bench_app, name="bench")

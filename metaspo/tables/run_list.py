@@ -10,7 +10,7 @@ from metaspo.engine.runs import listing
 from metaspo.engine.runs.files import Data
 from metaspo.engine.runs.listing import RunLine, differing_keys
 from metaspo.engine.runs.stored import run_data
-from metaspo.tables import fitting, make_table, say
+from metaspo.tables.printing import fitting, make_table, say
 
 GO_ON = 3  # unfinished runs, the latest, that a list says how to go on with
 
