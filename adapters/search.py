@@ -31,7 +31,7 @@ from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.base import PLACEHOLDER
 from metaspo.engine.tasks.tally import MeanOfGrades
 from metaspo.scheduling import CallFailed, Client, Gateway, Lane, LaneSettings, RunStopped
-from metaspo.scheduling.failures import Kind
+from metaspo.scheduling.client.failures import Kind
 
 NOWHERE = ["http://127.0.0.1:1/v1"]  # the tool asks its models itself
 SETTINGS = LaneSettings(concurrency=64, time_limit=inf)

@@ -23,7 +23,7 @@ import orjson
 from metaspo.backends import OpenAICompatible
 from metaspo.bench.in_flight import AT_ONCE, run_all
 from metaspo.scheduling import Client, Lane, LaneSettings
-from metaspo.scheduling.loop_thread import LoopThread
+from metaspo.scheduling.client.loop_thread import LoopThread
 
 WARM_UP = 4  # questions before: packages import much at the first one
 MODEL = "bench"

@@ -17,7 +17,7 @@ from metaspo.engine.journal.address import Address
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runtime.time_left import TimeLeft
 from metaspo.scheduling import EndpointDown, EndpointUp, Event, HeldBack, LaneAnswers, Waiting
-from metaspo.scheduling.event_words import sentence_of
+from metaspo.scheduling.telemetry.event_words import sentence_of
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 LONG_WAIT = 20.0  # seconds of being held back that are worth a line

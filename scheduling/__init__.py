@@ -7,8 +7,9 @@ from metaspo.backends.late_exports import late_exports
 if TYPE_CHECKING:
     from metaspo.scheduling.budget.account import Account
     from metaspo.scheduling.budget.budget import NOTHING, Budget, Cost, Purse
-    from metaspo.scheduling.client import Answered, Client
-    from metaspo.scheduling.draws import DrawCounter, is_sampled
+    from metaspo.scheduling.client.client import Answered, Client
+    from metaspo.scheduling.client.draws import DrawCounter, is_sampled
+    from metaspo.scheduling.client.failures import CallFailed, call_failed
     from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
     from metaspo.scheduling.events import (
         BudgetReached,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         Retried,
         Waiting,
     )
-    from metaspo.scheduling.failures import CallFailed, call_failed
     from metaspo.scheduling.gateway import Answer, Gateway
     from metaspo.scheduling.lanes.call_record import CallRecord
     from metaspo.scheduling.lanes.lane import Lane
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         LaneStatistics,
         LaneUse,
     )
+    from metaspo.scheduling.telemetry.open_telemetry import OpenTelemetry
 else:
     __getattr__, __dir__ = late_exports(__name__)
 
@@ -72,6 +73,7 @@ __all__ = [
     "LaneStopped",
     "LaneUse",
     "LimitsLearned",
+    "OpenTelemetry",
     "Prices",
     "Priority",
     "Purse",

@@ -15,9 +15,7 @@ from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.backends.loops.closing import close_all, to_the_end
 from metaspo.backends.loops.running import asyncio_loop
 from metaspo.cache import Store, StoreError, keys_of, last_of_each_model, request_key
-from metaspo.scheduling.arrivals import Arrival, Arrivals
 from metaspo.scheduling.budget.account import Account
-from metaspo.scheduling.claiming import Claimer
 from metaspo.scheduling.events import Event
 from metaspo.scheduling.lanes.call_record import CallReports, OnCall
 from metaspo.scheduling.lanes.flight import Flight, Waiter
@@ -27,9 +25,11 @@ from metaspo.scheduling.lanes.open_lane import OpenLane
 from metaspo.scheduling.lanes.single_flight import BatchWaiter, FlightTable, OnAnswer, SingleWaiter
 from metaspo.scheduling.queue import Priority
 from metaspo.scheduling.settings import require_plain
-from metaspo.scheduling.sharer import Sharer
 from metaspo.scheduling.statistics import GatewayStatistics
-from metaspo.scheduling.store_writer import StoreWriter
+from metaspo.scheduling.store.arrivals import Arrival, Arrivals
+from metaspo.scheduling.store.claiming import Claimer
+from metaspo.scheduling.store.sharing import Sharer
+from metaspo.scheduling.store.writer import StoreWriter
 
 CHUNK = 256  # requests looked up and queued between two looks at the event loop
 BATCH_WINDOW = 8_192  # requests of one batch under way at once, so that a batch of a million takes little memory

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from metaspo.backends.counted import counted
 from metaspo.scheduling import CallFailed
-from metaspo.scheduling.failures import Kind
+from metaspo.scheduling.client.failures import Kind
 
 _SEE = "whoever runs this server finds in its log why"
 _WITHHELD: Mapping[Kind, str] = {

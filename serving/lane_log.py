@@ -16,7 +16,7 @@ from metaspo.scheduling import (
     Retried,
     Waiting,
 )
-from metaspo.scheduling.event_words import sentence_of
+from metaspo.scheduling.telemetry.event_words import sentence_of
 
 LOG = logging.getLogger(__name__)
 SAID_AGAIN_AFTER = 60.0  # seconds

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from metaspo.scheduling import Account, GatewayStatistics
-from metaspo.scheduling.call_totals import BOUNDS, CallTotals
 from metaspo.scheduling.statistics import LaneUse, add_up
+from metaspo.scheduling.telemetry.call_totals import BOUNDS, CallTotals
 
 
 def metrics_page(statistics: GatewayStatistics, accounts: Sequence[Account], totals: CallTotals) -> str:

@@ -23,9 +23,9 @@ from metaspo.engine.errors import ConfigError
 from metaspo.engine.listening import IDLE, Door
 from metaspo.engine.runtime.telemetry import exporting
 from metaspo.scheduling import Account, Answer, CallFailed, Gateway, call_failed, is_sampled
-from metaspo.scheduling.call_totals import CallTotals
 from metaspo.scheduling.lanes.call_record import to_both
 from metaspo.scheduling.open_files import make_room
+from metaspo.scheduling.telemetry.call_totals import CallTotals
 from metaspo.serving.accounts import Accounts
 from metaspo.serving.bodies import MAX_OF_BODY, body_of, json_of, keep_alive_of
 from metaspo.serving.config import ServeConfig, make_lanes, revision_of

@@ -46,8 +46,8 @@ from metaspo.scheduling import (
     Gateway,
     Lane,
 )
-from metaspo.scheduling.call_totals import CallTotals
-from metaspo.scheduling.loop_thread import LoopThread
+from metaspo.scheduling.client.loop_thread import LoopThread
+from metaspo.scheduling.telemetry.call_totals import CallTotals
 from metaspo.serving import ServeConfig, Server
 from metaspo.serving.accounts import Accounts
 from metaspo.serving.lane_log import LaneLog

@@ -18,7 +18,7 @@ from metaspo.cache.redis.claims import PREFIX
 from metaspo.cache.redis.server import PATIENCE
 from metaspo.cache.redis.store import RedisStore
 from metaspo.cache.testing import ClaimsConformance, claims_of, make_key
-from metaspo.scheduling.claiming import RENEWALS
+from metaspo.scheduling.store.claiming import RENEWALS
 
 CLAIM_AND_WAIT = """
 import asyncio, sys

@@ -18,7 +18,7 @@ from metaspo.cache import DiskStore, Entry, MemoryStore, Store, StoreError, requ
 from metaspo.cache.redis.store import RedisStore
 from metaspo.cache.testing import claims_of, make_entry
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings
-from metaspo.scheduling.claiming import POLL, RENEWALS
+from metaspo.scheduling.store.claiming import POLL, RENEWALS
 
 BATCH = [ask(number) for number in range(60)]
 LEASE = 1.0

@@ -56,11 +56,11 @@ from metaspo.scheduling import (
     LaneStopped,
     is_sampled,
 )
-from metaspo.scheduling.client import FROM_WITHIN, HITS_KEPT
-from metaspo.scheduling.event_words import sentence_of
-from metaspo.scheduling.failures import STATUS, call_failed
+from metaspo.scheduling.client.client import FROM_WITHIN, HITS_KEPT
+from metaspo.scheduling.client.failures import STATUS, call_failed
 from metaspo.scheduling.lanes.verdicts import FIRST_LASTS
 from metaspo.scheduling.open_files import OURS
+from metaspo.scheduling.telemetry.event_words import sentence_of
 
 SAMPLED = Sampling(temperature=1.0)
 

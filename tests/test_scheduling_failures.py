@@ -14,8 +14,8 @@ from metaspo.backends import (
     WrongForm,
 )
 from metaspo.cache import StoreError
+from metaspo.scheduling.client.failures import call_failed
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
-from metaspo.scheduling.failures import call_failed
 from metaspo.scheduling.lanes.patience import Patience
 from metaspo.scheduling.settings import LaneSettings
 

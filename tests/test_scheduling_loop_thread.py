@@ -12,9 +12,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from metaspo.scheduling import CallFailed, client_end
-from metaspo.scheduling.client_end import close_at_exit, shut
-from metaspo.scheduling.loop_thread import LoopThread, wait_for
+from metaspo.scheduling import CallFailed
+from metaspo.scheduling.client import end
+from metaspo.scheduling.client.end import close_at_exit, shut
+from metaspo.scheduling.client.loop_thread import LoopThread, wait_for
 
 
 class Interrupted(Future[int]):
@@ -91,10 +92,10 @@ def test_a_client_that_is_made_as_the_interpreter_ends_is_refused(monkeypatch: p
 def test_what_is_open_in_the_parent_is_never_freed_in_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connections are the parent's to close."""
     opened: weakref.WeakSet[Open] = weakref.WeakSet()
-    monkeypatch.setattr(client_end, "_open", opened)
+    monkeypatch.setattr(end, "_open", opened)
     client = Open([])
     opened.add(client)
-    client_end._leave_to_parent()
+    end._leave_to_parent()
     del client
     assert len(opened) == 1
     ctypes.pythonapi.Py_DecRef(ctypes.py_object(opened.pop()))

@@ -5,10 +5,10 @@ from test_scheduling_lane_state import ERRORS, Rig
 
 from metaspo.backends import AccessDenied, TimedOut
 from metaspo.scheduling import LaneAnswers, LaneSettings, RunStopped, Waiting
-from metaspo.scheduling.event_words import sentence_of
 from metaspo.scheduling.lanes.endpoints import FAULTS_TO_REST, Health
 from metaspo.scheduling.lanes.recovery import DOUBTED, SILENT
 from metaspo.scheduling.lanes.verdicts import FIRST_LASTS, LONGEST_LASTS, Verdicts
+from metaspo.scheduling.telemetry.event_words import sentence_of
 
 Table = list[tuple[float, str, str]]
 

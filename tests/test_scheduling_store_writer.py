@@ -12,7 +12,7 @@ from test_scheduling_lane_state import Rig
 from metaspo.backends import Backend
 from metaspo.cache import Entry, MemoryStore, StoreError, request_key
 from metaspo.scheduling import Gateway, Lane
-from metaspo.scheduling.store_writer import StoreWriter
+from metaspo.scheduling.store.writer import StoreWriter
 
 
 class Slow(MemoryStore):

@@ -42,10 +42,10 @@ from metaspo.engine.runtime import telemetry
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.log import NOT_EXPORTED
 from metaspo.scheduling import Account, CallRecord, Client, Gateway, Lane, LaneSettings, Prices
-from metaspo.scheduling.call_totals import BOUNDS, Spread
 from metaspo.scheduling.lanes.call_record import to_both
 from metaspo.scheduling.log_context import logging_about
-from metaspo.scheduling.open_telemetry import OpenTelemetry
+from metaspo.scheduling.telemetry.call_totals import BOUNDS, Spread
+from metaspo.scheduling.telemetry.open_telemetry import OpenTelemetry
 
 PRICED = LaneSettings(prices=Prices(input=100_000.0, cached=100_000.0, output=1_000_000.0))
 DOLLARS = PROMPT_TOKENS * 0.1 + ANSWER_TOKENS * 1.0
@@ -295,7 +295,7 @@ def test_observers_of_the_program_s_provider_are_counted_together_though_it_is_s
         "from opentelemetry.sdk.metrics.export import InMemoryMetricReader",
         "from metaspo.backends import Request",
         "from metaspo.scheduling.lanes.call_record import CallRecord",
-        "from metaspo.scheduling.open_telemetry import OpenTelemetry",
+        "from metaspo.scheduling.telemetry.open_telemetry import OpenTelemetry",
         "record = CallRecord(lane='base', status='miss', key='0' * 64, request=Request(model='m', messages=()))",
         "first, reader = OpenTelemetry(), InMemoryMetricReader()",
         "provider = MeterProvider([reader], shutdown_on_exit=False)",

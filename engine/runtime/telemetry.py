@@ -29,7 +29,7 @@ async def exporting(tables: Iterable[TelemetryTable]) -> AsyncIterator[OnCall | 
         yield None
         return
     try:
-        from metaspo.scheduling.otlp import Exported
+        from metaspo.scheduling.telemetry.otlp import Exported
     except ModuleNotFoundError as missing:
         raise ConfigError(f"[telemetry] otel needs {missing.name}: pip install 'metaspo[otel]'") from None
     try:

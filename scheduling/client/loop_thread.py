@@ -11,7 +11,7 @@ from contextvars import Context, copy_context
 from typing import Any, NamedTuple, TypeVar
 
 from metaspo.backends.loops.event_loop import new_event_loop
-from metaspo.scheduling.failures import CallFailed
+from metaspo.scheduling.client.failures import CallFailed
 
 T = TypeVar("T")
 CLOSED = "This client is closed; make a new one."

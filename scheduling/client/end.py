@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Protocol
 
-from metaspo.scheduling.failures import CallFailed
-from metaspo.scheduling.loop_thread import LoopThread
+from metaspo.scheduling.client.failures import CallFailed
+from metaspo.scheduling.client.loop_thread import LoopThread
 
 _open: "weakref.WeakSet[Closable]" = weakref.WeakSet()
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from metaspo.scheduling.open_telemetry import SCOPE, OpenTelemetry
+from metaspo.scheduling.telemetry.open_telemetry import SCOPE, OpenTelemetry
 
 SERVICE: Final = Resource.create({SERVICE_NAME: SCOPE})
 

@@ -14,7 +14,7 @@ from metaspo.backends import Completion
 from metaspo.cache import LocalClaims, Store, StoreError, at_once
 from metaspo.scheduling.lanes.flight import Flight, State
 from metaspo.scheduling.lanes.single_flight import FlightTable
-from metaspo.scheduling.store_writer import completions_in
+from metaspo.scheduling.store.writer import completions_in
 
 POLL = 0.25
 """Seconds between two looks at what other processes ask."""

@@ -25,14 +25,14 @@ from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.cache import PASSWORD, Entry, QuickReader, Store, open_store, request_key
 from metaspo.scheduling.budget.account import Account
 from metaspo.scheduling.budget.budget import UNLIMITED, Budget
-from metaspo.scheduling.client_end import close_at_exit, close_dropped, end_left, shut
-from metaspo.scheduling.draws import DrawCounter
+from metaspo.scheduling.client.draws import DrawCounter
+from metaspo.scheduling.client.end import close_at_exit, close_dropped, end_left, shut
+from metaspo.scheduling.client.failures import CallFailed, call_failed
+from metaspo.scheduling.client.loop_thread import CLOSED, LoopThread, result_of, wait_for
 from metaspo.scheduling.events import Event
-from metaspo.scheduling.failures import CallFailed, call_failed
 from metaspo.scheduling.gateway import Gateway
 from metaspo.scheduling.lanes.call_record import OnCall
 from metaspo.scheduling.lanes.lane import Lane, by_name
-from metaspo.scheduling.loop_thread import CLOSED, LoopThread, result_of, wait_for
 from metaspo.scheduling.open_files import make_room
 from metaspo.scheduling.queue import Priority
 from metaspo.scheduling.statistics import AccountStatistics

@@ -15,9 +15,9 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, g
 from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider, get_tracer_provider
 from opentelemetry.util.types import AttributeValue
 
-from metaspo.scheduling import gen_ai
-from metaspo.scheduling.call_totals import CallTotals, Group, Spread, Totals
 from metaspo.scheduling.lanes.call_record import CallRecord
+from metaspo.scheduling.telemetry import gen_ai
+from metaspo.scheduling.telemetry.call_totals import CallTotals, Group, Spread, Totals
 
 SCOPE: Final = "metaspo"
 SHARES: Final = 1 << 32  # as many as the first eight hex digits of a key have values

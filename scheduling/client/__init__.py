@@ -1,0 +1,1 @@
+"""The gateway for programs that are not ours."""

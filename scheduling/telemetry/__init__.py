@@ -1,0 +1,1 @@
+"""What is told of calls and lanes to people and to OpenTelemetry."""
