@@ -303,6 +303,11 @@ def test_only_run_directories_are_listed(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert {run.name for run in find_runs(tmp_path)} == {"one", "two"}
+    (tmp_path / "latest").symlink_to("one")
+    (tmp_path / "elsewhere" / "runs").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "runs" / "linked").symlink_to(tmp_path / "two")
+    assert {run.name for run in find_runs(tmp_path)} == {"one", "two"}
+    assert [run.name for run in find_runs(tmp_path / "elsewhere" / "runs")] == ["linked"]
     assert find_runs(tmp_path / "nowhere") == []
 
 

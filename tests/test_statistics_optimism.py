@@ -186,6 +186,8 @@ def test_a_bound_says_that_it_is_one() -> None:
     assert bound.sentence == (
         "train score 71.2%, of which at most 3.4 points (95% sure) are the luck of having picked the best of 9"
     )
+    alone = Optimism(score=0.712, luck=0.034, candidates=1, complete=1, kind="estimate")
+    assert alone.sentence.endswith("about 3.4 points are the luck of having picked it over the one before")
 
 
 @pytest.mark.parametrize("candidates", [1, 2])

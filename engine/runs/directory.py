@@ -166,10 +166,12 @@ def run_directory(config: RunConfig, tasks: Sequence[Task], *, base: Path) -> Ru
 
 
 def find_runs(base: Path) -> list[RunDirectory]:
-    """All run directories in a folder, the one touched last first."""
+    """All run directories in a folder, the one touched last first; a link to one that is there, too, is not listed."""
     if not base.is_dir():
         return []
-    directories = [RunDirectory(path) for path in base.iterdir() if (path / "config.json").is_file()]
+    there = [path for path in base.iterdir() if (path / "config.json").is_file()]
+    own = {path.resolve() for path in there if not path.is_symlink()}
+    directories = [RunDirectory(path) for path in there if not path.is_symlink() or path.resolve() not in own]
     return sorted(directories, key=lambda run: (-run.config.parent.stat().st_mtime, run.name))
 
 

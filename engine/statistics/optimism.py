@@ -60,7 +60,8 @@ class Optimism:
     def sentence(self) -> str:
         """What it comes to, for people."""
         points = f"{100 * self.luck:.1f} points"
-        picked = f"the luck of having picked the best of {self.candidates}"
+        among = f"the best of {self.candidates}" if self.candidates > 1 else "it over the one before"
+        picked = f"the luck of having picked {among}"
         if self.kind == "bound":
             return f"train score {self.score:.1%}, of which at most {points} (95% sure) are {picked}"
         if self.complete < self.candidates:

@@ -19,7 +19,15 @@ def print_runs(out: Console, lines: Sequence[RunLine]) -> None:
     """One line a run; below them, why some could not be read."""
     short = [replace(line, unreadable="") for line in lines]
     texts = [{name: text(line) for name, text in listing.COLUMNS.items()} for line in short]
-    out.print(fitting(out, None, tuple(listing.COLUMNS), texts, drop=("minutes", "calls", "models", "state")))
+    out.print(
+        fitting(
+            out,
+            None,
+            tuple(listing.COLUMNS),
+            texts,
+            drop=("minutes", "calls", "models", "state", "changed", "dollars", "date"),
+        )
+    )
     for line in lines:
         if line.unreadable:
             say(out, line.unreadable)
