@@ -30,6 +30,7 @@ from metaspo.backends import (
     AccessDenied,
     Backend,
     BackendError,
+    ConnectionLost,
     CreditExhausted,
     FatalError,
     HalfAnswer,
@@ -395,6 +396,32 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
     subprocess.run([*made, *names, *files], check=True, capture_output=True)
     return folder / "cert.pem", folder / "key.pem"
+
+
+async def test_where_nothing_has_come_from_an_address_its_scheme_may_be_the_wrong_one(
+    certificate: tuple[Path, Path],
+) -> None:
+    """A server that speaks TLS closes what it cannot read; one that has answered and is gone is no such."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET"):
+            writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    for tls, says in ((context, True), (None, False)):
+        server = await asyncio.start_server(answer_once, "127.0.0.1", 0, ssl=tls)
+        backend = OpenAICompatible(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+        if not tls:
+            await backend.load()
+        with pytest.raises(ConnectionLost) as caught:
+            await backend.complete(REQUEST, time_limit=30)
+        assert ("is it https:// there?" in str(caught.value)) is says
+        assert caught.value.before_answer
+        await backend.aclose()
+        server.close()
 
 
 async def test_a_certificate_of_ones_own_is_trusted_where_it_is_named(certificate: tuple[Path, Path]) -> None:

@@ -36,6 +36,7 @@ class HttpExchange:
     def __init__(self, endpoint: HttpEndpoint) -> None:
         self._endpoint = endpoint
         self._connections: Connections | None = None
+        self._heard = False  # anything that is HTTP
         self._deadlines = Deadlines(TimeLimit.expire)
 
     async def send(self, url: str, body: bytes | None, *, call: Call, time_limit: float, max_bytes: int) -> Response:
@@ -48,6 +49,7 @@ class HttpExchange:
         try:
             with TimeLimit(time_limit, self._deadlines):
                 begun = await connections.begin(url, body)
+                self._heard = True
                 content = begun.content
                 if not isinstance(content, bytes):
                     content = await _read(content, begun, max_bytes=max_bytes)
@@ -61,7 +63,8 @@ class HttpExchange:
         # A `TimeoutError` is an `OSError`.
         except (aiohttp.ClientError, HttpProcessingError, OSError, HalfAnswer) as error:
             if begun is None or 200 <= begun.status < 300:
-                raise _failure(error, call=call, time_limit=time_limit, answer_begun=begun is not None) from error
+                failure = _failure(error, call=call, time_limit=time_limit, answer_begun=begun is not None)
+                raise failure if self._heard else _first_of_all(failure, url, call) from error
             content = b""  # a refusal is one, whatever becomes of its words
         return Response(begun.status, begun.headers, content)
 
@@ -163,6 +166,14 @@ def _failure(error: Exception, *, call: Call, time_limit: float, answer_begun: b
         answer_begun = answer_begun or not isinstance(error.message, str)
     when = "within its answer" if answer_begun else "before its answer"
     return ConnectionLost(f"{call.endpoint} closed the connection {when}.", before_answer=not answer_begun)
+
+
+def _first_of_all(failure: BackendError, url: str, call: Call) -> BackendError:
+    """A failure where nothing has come from an address yet, which may be that of another scheme."""
+    if not isinstance(failure, ConnectionLost) or not url.startswith("http:"):
+        return failure
+    lost = f"{call.endpoint} closed the connection before its answer, and has given none yet: is it https:// there?"
+    return ConnectionLost(lost, before_answer=failure.before_answer)
 
 
 def _reason(error: Exception) -> tuple[str, str]:
