@@ -13,21 +13,22 @@ from metaspo.engine.runs.stored import run_data
 from metaspo.tables.printing import fitting, make_table, say
 
 GO_ON = 3  # unfinished runs, the latest, that a list says how to go on with
+LEAST_WANTED = (
+    "minutes",
+    "calls",
+    "models",
+    "state",
+    "changed",
+    "dollars",
+    "date",
+)  # left out first where all do not fit
 
 
 def print_runs(out: Console, lines: Sequence[RunLine]) -> None:
     """One line a run; below them, why some could not be read."""
     short = [replace(line, unreadable="") for line in lines]
     texts = [{name: text(line) for name, text in listing.COLUMNS.items()} for line in short]
-    out.print(
-        fitting(
-            out,
-            None,
-            tuple(listing.COLUMNS),
-            texts,
-            drop=("minutes", "calls", "models", "state", "changed", "dollars", "date"),
-        )
-    )
+    out.print(fitting(out, None, tuple(listing.COLUMNS), texts, drop=LEAST_WANTED))
     for line in lines:
         if line.unreadable:
             say(out, line.unreadable)
