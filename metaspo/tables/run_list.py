@@ -13,15 +13,8 @@ from metaspo.engine.runs.stored import run_data
 from metaspo.tables.printing import fitting, make_table, say
 
 GO_ON = 3  # unfinished runs, the latest, that a list says how to go on with
-LEAST_WANTED = (
-    "minutes",
-    "calls",
-    "models",
-    "state",
-    "changed",
-    "dollars",
-    "date",
-)  # left out first where all do not fit
+# Left out first where all do not fit.
+LEAST_WANTED = ("minutes", "calls", "models", "state", "changed", "dollars", "date")
 
 
 def print_runs(out: Console, lines: Sequence[RunLine]) -> None:
