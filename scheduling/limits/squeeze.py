@@ -52,7 +52,7 @@ class Squeeze:
         self.divisor = 1.0
         self._squeezed_at = -inf
         self._known_since = -inf  # when headers last told other limits
-        self._chance = Chance()
+        self._chance = Chance(limited=True)
         self._shown = 0  # slow calls that were refused
         self._all = 0.0  # seconds of the limit, of all calls that went
         self._last: Sent | None = None  # of the calls refused, the one that went last
