@@ -15,7 +15,7 @@ from chat_server import ChatServer
 from command_line import here
 from engine_sessions import Runs
 from pydantic import BaseModel
-from test_architecture import ENGINE
+from test_architecture import ENGINE, ORDER
 from world import World, make_config, make_task
 
 from metaspo.backends import Message
@@ -84,6 +84,14 @@ def test_the_map_names_only_what_is_there() -> None:
     there = [any((folder / f"{name}.py").is_file() or (folder / name).is_dir() for folder in folders) for name in named]
     assert len(named) > 20
     assert [name for name, is_there in zip(named, there, strict=True) if not is_there] == []
+
+
+def test_the_map_names_no_module_that_is_called_otherwise_now() -> None:
+    """Names without their folder, as those beside another have; outcomes are no modules."""
+    named = set(re.findall(r"`(?!test_)([a-z_]+)`", MAP)) - {"scored", "malformed", "failed"}
+    there = {path.stem for top in [*ORDER, "tests"] for path in [ROOT / top, *(ROOT / top).rglob("*")]}
+    assert len(named) > 30
+    assert named <= there | {"tools", "docs"}, named - there
 
 
 async def test_the_strategy_in_the_documents_runs() -> None:
