@@ -67,35 +67,41 @@ class Throttle:
     def failed(self, reservation: Reservation, error: TransientError, decision: Decision, now: float) -> float:
         """A call failed in a way that may pass; returns for how many seconds that holds the whole lane: where a pace is
         learned from it, for a moment or as long as the server asks; not at all where it is refused by chance."""
-        limits, before, held = self.limits, self.control.limit, 0.0
+        limits, before = self.limits, self.control.limit
         if isinstance(error, Unreachable):
             limits.give_back(reservation, now)
         elif decision.hold:
             limits.refuse(reservation, now)
         learned = error.hints is not None and limits.hear(error.hints, reservation, now, refused=decision.hold)
+        held = self._slowed(reservation, error, decision, now)
+        self._tell(learned, before, now)
+        return held
+
+    def _slowed(self, reservation: Reservation, error: TransientError, decision: Decision, now: float) -> float:
+        """Go slower where the failure says so; returns for how many seconds the lane is held."""
         if decision.hold and decision.elsewhere:
-            self._tell(learned, before, now)
             return 0.0
         if isinstance(error, SlowDown):
-            limits.slow_down(now)
-        elif decision.hold and not limits.refused(reservation, now):
+            self.limits.slow_down(now)
+        elif decision.hold and not self.limits.refused(reservation, now):
             self.control.on_chance()
-            self._tell(learned, before, now)
             return 0.0
-        if decision.hold:
-            held = decision.wait
-            if limits.learn_pace() and not isinstance(error, SlowDown):
-                held = min(held, max(FIRST_WAIT, (error.retry_after or 0.0) * (1 + ASKED_JITTER)))
-            limits.hold(held, now)
-            self._emit(events.HeldBack(lane=self._lane, at=now, wait=held, reason=str(error)))
-        if isinstance(error, RateLimited) and limits.known():
+        held = self._hold(error, decision.wait, now) if decision.hold else 0.0
+        if isinstance(error, RateLimited) and self.limits.known():
             pass  # what was too much is the rate, and that is lower now
         elif decision.concurrency == "cut":
             self.control.on_refusal(now, retry_after=error.retry_after or 0.0)
         elif decision.concurrency == "hold":
             self.control.on_fault(now)
-        self._tell(learned, before, now)
         return held
+
+    def _hold(self, error: TransientError, wait: float, now: float) -> float:
+        """Hold the lane for `wait` seconds, or for a moment where a pace is learned; returns for how many."""
+        if self.limits.learn_pace() and not isinstance(error, SlowDown):
+            wait = min(wait, max(FIRST_WAIT, (error.retry_after or 0.0) * (1 + ASKED_JITTER)))
+        self.limits.hold(wait, now)
+        self._emit(events.HeldBack(lane=self._lane, at=now, wait=wait, reason=str(error)))
+        return wait
 
     def heard_load(self, now: float, *, running: float, waiting: float, preempted: float) -> None:
         """The servers' gauges, as `ConcurrencyControl.on_load` has them."""
