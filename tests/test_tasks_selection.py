@@ -40,6 +40,12 @@ def test_what_no_row_holds_is_told_with_what_they_hold() -> None:
     assert len(list(selected(table, source(where={"s": ["true", "True"]})))) == 1
 
 
+@pytest.mark.parametrize("other", [{}, {"s": ["a", "list"]}])
+def test_a_row_that_one_column_leaves_out_need_not_have_the_others(other: Mapping[str, object]) -> None:
+    table = rows({"kind": "note", **other}, {"kind": "question", "s": "a"})
+    assert [row.where for row in selected(table, source(where={"kind": "question", "s": "a"}))] == ["f:2"]
+
+
 def test_where_and_part_name_a_column_that_is_not_there() -> None:
     for keys in ({"where": {"subject": "a"}}, {"part": "0-30%", "group": "subject"}):
         with pytest.raises(TaskError, match="f:1: no column 'subject'; there are: s"):

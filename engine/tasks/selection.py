@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 
 from metaspo.engine.tasks.cells import Row, row_json, text_in
@@ -26,7 +27,8 @@ def selected(rows: Iterable[Row], source: DataSource) -> Iterator[Row]:
             yield row
         elif not found:
             for column, texts in held.items():
-                texts[text_in(row, column)] = None
+                with suppress(TaskError):  # one that nothing goes by, where another column leaves the row out
+                    texts[text_in(row, column)] = None
     for column, texts in () if found else held.items():
         wanted = source.where[column]
         if texts and texts.keys().isdisjoint(wanted):
