@@ -118,3 +118,15 @@ def test_where_one_of_first_and_induced_is_out_of_form_system_prompts_are_compar
     assert compared
     assert not any("Be precise." in text for text in compared)
     assert any("Be precise." in prompt for prompt in result.user_prompts["evenness"]) is not induced_too
+
+
+@pytest.mark.parametrize("induced_too", [False, True], ids=["first one out of form", "induced one out of form"])
+def test_one_that_nothing_is_compared_under_counts_among_train_calls(induced_too: bool) -> None:
+    """Without inner rounds it is no user prompt either, and has been asked about all the same."""
+    outer = {"candidates": 2, "under": "induced", "induced": 1, "reserve": False}
+    config = make_config({"train_calls": 40, "inner": {"candidates": 0}, "outer": outer, "test": {"source": "none"}})
+    world = Wordy(2, malformed=0.0, induced_too=induced_too)
+    runs = Runs(config, [make_task("evenness", train=8)], world, timing=1, width=4)
+    result = runs.session()
+    assert result is not None
+    assert sum(request.model == "answerer" for request in runs.answered) == result.train_calls <= 40

@@ -19,7 +19,7 @@ from metaspo.engine.optimize.first_prompts import score_first
 from metaspo.engine.optimize.result import GuardScore, RunResult
 from metaspo.engine.optimize.state import RunState
 from metaspo.engine.optimize.test_splits import gains, score_after, score_before
-from metaspo.engine.optimize.train_calls import TrainCalls, cells_of
+from metaspo.engine.optimize.train_calls import TrainCalls
 from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import score_of
@@ -92,11 +92,9 @@ def _user_luck(first: RunState, final: RunState) -> float | None:
 
 
 async def _optimize(context: RunContext, searched: Callable[[], None]) -> _Optimized:
-    first = await score_first(context)
-    state, calls = first, TrainCalls(context.config.train_calls)
-    calls.admit(cells_of([card for task in first.tasks for card in (*task.kept, *task.plain)]))
-    calls.admit(cells_of([guard.card for guard in first.guards]))
-    state = await _chosen_first(context, state, calls)
+    calls = TrainCalls(context.config.train_calls)
+    first = await score_first(context, calls)
+    state = await _chosen_first(context, first, calls)
     iterations, barren = context.config.iterations, 0
     early, ended_early = EarlyStop(context.config, context.tasks, state), ""
     for iteration in count(1) if calls.left is not None else range(1, iterations + 1):

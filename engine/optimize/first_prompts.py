@@ -1,6 +1,7 @@
 """What a run begins with: its first prompts, scored on the train splits, and what is wrong with them told."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 from metaspo.engine.addresses import join
 from metaspo.engine.evaluation.evaluation import score
@@ -8,6 +9,7 @@ from metaspo.engine.evaluation.scorecard import Scorecard, require_answers
 from metaspo.engine.evaluation.test_score import TestScore, unreadable
 from metaspo.engine.gather import gather
 from metaspo.engine.optimize.state import GuardState, RunState, TaskState
+from metaspo.engine.optimize.train_calls import TrainCalls, cells_of
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
@@ -16,12 +18,13 @@ from metaspo.engine.selection.shared_gain import by_task
 from metaspo.engine.tasks import Task
 
 
-async def score_first(context: RunContext) -> RunState:
-    """Every source task's first user prompt under the first system prompt, and every guard's."""
+async def score_first(context: RunContext, calls: TrainCalls) -> RunState:
+    """Every source task's first user prompt under the first system prompt, and every guard's; all count in `calls`."""
     context.observer.stage("first prompts")
     every = await _first_cards(context)
     cards, guarding = every[: len(context.sources)], every[len(context.sources) :]
     plain = await gather(_plain(context, card, position) for position, card in enumerate(cards))
+    calls.admit(cells_of([*every, *chain.from_iterable(plain)]))
     tasks = tuple(
         _task_state(task, card, beside, searched=context.config.inner.candidates > 0)
         for task, card, beside in zip(context.sources, cards, plain, strict=True)
