@@ -17,7 +17,7 @@ from test_graders import ask
 from world import JUDGE, World, judged, make_config, make_task
 
 from metaspo.backends import Completion, Request, RequestRejected, Usage
-from metaspo.engine import ConfigError, RunConfig, count_calls, plan_run
+from metaspo.engine import ConfigError, Observer, RunConfig, count_calls, plan_run
 from metaspo.engine.config.checks import check_config
 from metaspo.engine.config.load import parse_config
 from metaspo.engine.runs.identity import fingerprint
@@ -276,6 +276,26 @@ def test_a_finished_run_with_a_judge_makes_no_call_when_it_is_started_again(sett
     assert runs.session() == first
     assert len(runs.answered) == calls
     assert len(runs.answered) == len(set(runs.answered))
+
+
+class Found(Observer):
+    def __init__(self) -> None:
+        self.answered, self.in_cache = 0, 0
+
+    def found(self, calls: int) -> None:
+        self.in_cache = calls
+
+    def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+        self.answered += base_calls + optimizer_calls
+
+
+def test_an_answer_and_its_grade_that_are_both_in_the_cache_are_found_once() -> None:
+    """Else as many new answers as found ones would stand for none, in how long a run still takes."""
+    runs = Runs(make_config({**ONCE, "early_rejection": False}), tasks_of(), World(2), timing=1, width=4)
+    assert runs.session() is not None
+    runs.observer = again = Found()
+    assert runs.session() is not None
+    assert 0 < again.in_cache == again.answered
 
 
 def test_the_first_prompts_beside_themselves_are_worth_a_half() -> None:

@@ -1,6 +1,7 @@
 """What all steps of one run share: its inputs, whom it asks, where it writes."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 import anyio
 
@@ -17,12 +18,13 @@ from metaspo.scheduling import Account, Gateway
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """One run's surroundings; nothing in it changes while the run goes on, but what the account counts.
+    """One run's surroundings; nothing in it changes while the run goes on, but what is counted.
 
     Attributes:
         judge: whom graders ask; None for the base model.
         started: when this session began, on the event loop's clock.
         count_tokens: of the base model; None where nothing is measured in them.
+        answered: how many of the planned calls were, by model.
     """
 
     config: RunConfig
@@ -38,6 +40,7 @@ class RunContext:
     observer: Observer
     started: float
     count_tokens: CountTokens | None = None
+    answered: Counter[str] = field(default_factory=Counter)
 
     @property
     def sources(self) -> tuple[Task, ...]:
@@ -60,7 +63,8 @@ class RunContext:
 
     def settled(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
         """So many of the planned calls were answered, some of them perhaps from the cache."""
-        self.observer.found(self.account.hits)
+        self.answered.update(base=base_calls, optimizer=optimizer_calls)
+        self.observer.found(round(self.account.share_found * self.answered.total()))
         self.observer.calls_done(base_calls=base_calls, optimizer_calls=optimizer_calls)
 
     def note_spending(self) -> None:

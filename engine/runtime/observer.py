@@ -20,7 +20,8 @@ class Observer:
         """So many of the planned calls are answered, or no longer needed."""
 
     def found(self, calls: int) -> None:
-        """So many answers of this session were in the cache, those that `calls_done` tells of next included."""
+        """So many of the planned calls that are answered by now were in the cache, as near as is known: a call that
+        counts once may be several, as of a program or for a grade. Those that `calls_done` tells of next included."""
 
     def new_best(self, *, score: float, address: str) -> None:
         """After a selection: the mean over the source tasks of each one's best prompts on its train split."""

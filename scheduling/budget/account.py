@@ -177,9 +177,11 @@ class Account:
         return tally
 
     @property
-    def hits(self) -> int:
-        """Answers out of the store, so far."""
-        return sum(tally.hits for tally in self._tallies.values())
+    def share_found(self) -> float:
+        """The share of its requests so far that were answered out of the store; 0 before the first."""
+        tallies = self._tallies.values()
+        hits = sum(tally.hits for tally in tallies)
+        return hits / (hits + sum(tally.calls + tally.joined for tally in tallies)) if hits else 0.0
 
     def counts(self) -> tuple[int, int, int, float, int]:
         """Calls, tokens of prompts and of answers, dollars, and calls at an unknown price, so far."""
