@@ -7,6 +7,7 @@ import signal
 import socket
 import tarfile
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ from world import World
 
 from metaspo.bench.processes import held_port
 from metaspo.engine import ConfigError, RunDirectory, prepare
-from metaspo.engine.cluster import Outcome, Part, check_parts, part_of, seen_by_all, unpack
+from metaspo.engine.cluster import Outcome, Part, check_parts, part_of, ray_cluster, seen_by_all, unpack
 from metaspo.engine.cluster.node import run_part
 from metaspo.engine.cluster.parts import copy_project
 from metaspo.engine.cluster.ray_cluster import check_reached
@@ -244,3 +245,22 @@ def test_a_config_outside_the_project_is_refused(project: Path, tmp_path_factory
     outside = tmp_path_factory.mktemp("outside") / "grid.toml"
     with pytest.raises(ConfigError, match="not in the project's folder"):
         check_parts([prepared], files=[outside], option="--on")
+
+
+class Gone:
+    """As Ray where its tasks have not begun, and the head was lost since."""
+
+    def remote(self, *_args: object, **_settings: object) -> Callable[[object], "Gone"]:
+        return lambda _task: self
+
+    def wait(self, tasks: list[object], **_settings: object) -> tuple[list[object], list[object]]:
+        return [], tasks
+
+    def cluster_resources(self) -> dict[str, float]:
+        raise ConnectionError("no answer")
+
+
+def test_a_cluster_that_is_lost_while_it_is_asked_for_its_cores_is_said_to_be(part: Part) -> None:
+    tasks = ray_cluster._Tasks(Gone(), [part], lambda _part, _outcome: None, lambda _text: None)
+    with pytest.raises(RunStopped, match="the cluster is lost: no answer"):
+        tasks.run(1)

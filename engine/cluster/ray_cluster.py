@@ -107,6 +107,15 @@ def _connected(ray: Any, address: str, *, working_dir: str) -> Iterator[None]:  
             ray.shutdown()  # what Ray has held back it says now
 
 
+@contextmanager
+def _may_be_lost() -> Iterator[None]:
+    """Raises `RunStopped` where the cluster does not answer any more."""
+    try:
+        yield
+    except (ConnectionError, RuntimeError) as error:
+        raise RunStopped(f"the cluster is lost: {error}") from None
+
+
 class _Tasks:
     """The tasks of some parts: those under way, and how the others ended."""
 
@@ -131,7 +140,7 @@ class _Tasks:
                     number = waiting.pop()
                     self._under_way[self._task.remote(self._parts[number])] = number
                 quiet = 0 if self._take(timeout=LOOK) else quiet + 1
-                if quiet == QUIET and not self._ray.cluster_resources().get("CPU"):
+                if quiet == QUIET and not self._has_core():
                     self._warn("no node of the cluster has a core, and nothing begins before one comes")
         except KeyboardInterrupt:
             self._stop()
@@ -140,15 +149,17 @@ class _Tasks:
 
     def _take(self, *, timeout: float) -> bool:
         """Take what has ended; false if nothing has within so many seconds."""
-        try:
+        with _may_be_lost():
             done, _ = self._ray.wait(list(self._under_way), num_returns=1, timeout=timeout)
-        except (ConnectionError, RuntimeError) as error:
-            raise RunStopped(f"the cluster is lost: {error}") from None
         for reference in done:
             number = self._under_way.pop(reference)
             self._ended[number] = self._outcome(reference)
             self._told(self._parts[number], self._ended[number])
         return bool(done)
+
+    def _has_core(self) -> bool:
+        with _may_be_lost():
+            return bool(self._ray.cluster_resources().get("CPU"))
 
     def _outcome(self, reference: Any) -> Outcome:  # noqa: ANN401 - one of Ray's
         try:
