@@ -3,8 +3,11 @@
 import errno
 import fcntl
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +20,8 @@ from metaspo.engine.project import file_name
 from metaspo.engine.runs.directory import run_directory, write_json, write_text
 from metaspo.engine.runs.going_on import going_on
 from metaspo.engine.runs.identity import fingerprint, later
+from metaspo.engine.runs.listing import list_runs
+from metaspo.engine.runs.reopened import reopen
 from metaspo.engine.tasks import Task, TaskSpec
 from metaspo.engine.tasks.base import AnswerFormat
 from metaspo.engine.tasks.formats.texts import Text
@@ -309,6 +314,46 @@ def test_only_run_directories_are_listed(tmp_path: Path) -> None:
     assert {run.name for run in find_runs(tmp_path)} == {"one", "two"}
     assert [run.name for run in find_runs(tmp_path / "elsewhere" / "runs")] == ["linked"]
     assert find_runs(tmp_path / "nowhere") == []
+
+
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """A folder that a user without root's rights can reach."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_another_users_run_hides_no_other(shared_folder: Path) -> None:
+    """A run's directory is its owner's alone: in a folder that several users share others are listed all the same."""
+    make_runs(shared_folder, "mine-0000000a", "theirs-0000000b", "grids")
+    theirs, grids = shared_folder / "theirs-0000000b", shared_folder / "grids"
+    list_runs(find_runs(shared_folder))  # what it imports is imported
+    for folder in (theirs, grids):
+        folder.chmod(0)
+    with _without_roots_rights():
+        runs = find_runs(shared_folder)
+        assert [run.name for run in runs] == ["mine-0000000a", "theirs-0000000b"]
+        mine, other = list_runs(runs)
+        assert find_run("", base=shared_folder, latest=True, finished=True).name == mine.run
+        theirs_run = find_run("theirs", base=shared_folder, latest=True, finished=True)
+        with pytest.raises(RunDirectoryError, match=r"origin\.json: cannot be read: Permission denied$"):
+            reopen(theirs_run)
+    for folder in (theirs, grids):
+        folder.chmod(0o700)
+    assert (mine.unreadable, other.unreadable) == ("", f"{theirs}/config.json: cannot be read: Permission denied")
+
+
+@contextmanager
+def _without_roots_rights() -> Iterator[None]:
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 def test_who_only_looks_keeps_nobody_from_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ vllm-*.log      what a vLLM that was started for the run said, one for each repl
 
 import json
 import re
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -102,6 +103,17 @@ class RunDirectory:
             yield
 
     @property
+    def closed(self) -> bool:
+        """Whether it is another user's, who lets nobody look into it."""
+        try:
+            self.config.stat()
+        except PermissionError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    @property
     def in_use(self) -> bool:
         """Whether a process holds the directory now. The system drops the lock of one that dies, however it dies."""
         try:
@@ -166,13 +178,26 @@ def run_directory(config: RunConfig, tasks: Sequence[Task], *, base: Path) -> Ru
 
 
 def find_runs(base: Path) -> list[RunDirectory]:
-    """All run directories in a folder, the one touched last first; a link to one that is there, too, is not listed."""
+    """All run directories in a folder, the one touched last first, and at the end those that are closed to us.
+
+    A link to one that is there, too, is not listed.
+    """
     if not base.is_dir():
         return []
-    there = [path for path in base.iterdir() if (path / "config.json").is_file()]
+    there = [path for path in base.iterdir() if _is_run(path)]
     own = {path.resolve() for path in there if not path.is_symlink()}
     directories = [RunDirectory(path) for path in there if not path.is_symlink() or path.resolve() not in own]
-    return sorted(directories, key=lambda run: (-run.config.parent.stat().st_mtime, run.name))
+    return sorted(directories, key=lambda run: (run.closed, -run.path.stat().st_mtime, run.name))
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether it holds a run's config; of a folder that is closed to us its name tells."""
+    try:
+        return stat.S_ISREG((folder / "config.json").stat().st_mode)
+    except PermissionError:
+        return re.search(f"{FINGERPRINT}$", folder.name) is not None
+    except OSError:
+        return False
 
 
 def find_run(name: str, *, base: Path, latest: bool = False, finished: bool = False) -> RunDirectory:
@@ -194,7 +219,7 @@ def find_run(name: str, *, base: Path, latest: bool = False, finished: bool = Fa
         or [run for run in runs if run.name.startswith(name)]
     )
     if len(matches) == 1 or (matches and latest):
-        done = (run for run in matches if finished and run.result.is_file())
+        done = (run for run in matches if finished and not run.closed and run.result.is_file())
         return next(done, matches[0])
     if matches:
         raise RunDirectoryError(f"'{name}' fits {len(matches)} runs: {', '.join(run.name for run in matches)}")

@@ -82,7 +82,7 @@ READ: Mapping[Part, type] = {"config": _Config, "result": _Result, "summary": _S
 def read_json(run: RunDirectory, *, part: Part) -> Data:
     """One of a run's JSON files; {} if it is not there (yet). Raises `RunDirectoryError` if it cannot be read."""
     path: Path = getattr(run, part)
-    if not path.is_file():
+    if not run.closed and not path.is_file():
         return {}
     data = read_table(path)
     if part in READ:

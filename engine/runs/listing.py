@@ -98,7 +98,7 @@ def _models(line: RunLine) -> str:
 
 def list_runs(runs: Sequence[RunDirectory]) -> list[RunLine]:
     """A line for each run, in the order given; one that cannot be read says why, and hides no other."""
-    dates = {run.name: run.config.stat().st_mtime for run in runs}
+    dates = {run.name: (run.path if run.closed else run.config).stat().st_mtime for run in runs}
     latest: dict[str, Data] = {}
     lines: dict[str, RunLine] = {}
     for run in sorted(runs, key=lambda run: dates[run.name]):

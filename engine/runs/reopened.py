@@ -81,7 +81,7 @@ def read_config(run: RunDirectory) -> RunConfig:
 
 def _origin(run: RunDirectory) -> tuple[RunConfig, Path, Path]:
     """The config, and where its relative paths of the cache and of data start; of a run that does not say so, here."""
-    origin = read_table(run.origin) if run.origin.is_file() else {}
+    origin = read_table(run.origin) if run.closed or run.origin.is_file() else {}
     folders = [origin.get("folder", ""), origin.get("data", "")]
     if not all(isinstance(folder, str) for folder in folders):
         raise unreadable(run.origin, "its folders are no texts")
