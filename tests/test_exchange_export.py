@@ -19,6 +19,7 @@ from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange import targets
 from metaspo.engine.exchange.export import TOOLS
 from metaspo.engine.exchange.templates import f_string, jinja, langfuse
+from metaspo.engine.exchange.written import write_export
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.tasks import AnswerSpec
 
@@ -284,6 +285,27 @@ def test_a_folder_that_cannot_be_made_is_named_with_what_to_do(finished: Path) -
         ["taken: cannot write there: taken is a file; name another folder with --out"],
     )
     assert taken.read_text(encoding="utf-8") == "mine"
+
+
+def test_what_a_person_has_changed_stays_and_what_nobody_has_is_written_anew(tmp_path: Path) -> None:
+    about = {"metaspo": "1"}
+    write_export(tmp_path, {"a.txt": "one", "b.txt": "one"}, about=about)
+    write_export(tmp_path, {"a.txt": "two"}, about=about)  # another run's, of one task
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "two\n"
+    (tmp_path / "a.txt").write_text("mine\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"a\.txt: is not as it was exported: move it away, or name another folder"):
+        write_export(tmp_path, {"b.txt": "three", "a.txt": "three"}, about=about)
+    assert [(tmp_path / name).read_text(encoding="utf-8") for name in ("a.txt", "b.txt")] == ["mine\n", "one\n"]
+    write_export(tmp_path, {"a.txt": "mine", "b.txt": "three"}, about=about)  # as it stands there
+    (tmp_path / "about.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"about\.json: is not as it was exported"):
+        write_export(tmp_path, {"b.txt": "three"}, about=about)
+
+
+def test_a_file_that_cannot_be_written_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(ConfigError, match=r"a\.txt: cannot be written: Is a directory; name another folder with --out"):
+        write_export(tmp_path, {"a.txt": "one"}, about={})
 
 
 def test_mistakes_are_told(project: Path) -> None:

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import orjson
-
-from metaspo.backends.paths import why_not_made
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange import targets
-from metaspo.engine.exchange.exported import ABOUT, ExportedRun, exported_run
+from metaspo.engine.exchange.exported import ExportedRun, exported_run
 from metaspo.engine.exchange.targets import Target
+from metaspo.engine.exchange.written import write_export
 from metaspo.engine.runs.answers import Split, run_answers
-from metaspo.engine.runs.directory import JSON, RunDirectory, write_text
+from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.suggest import nearest
 
 
@@ -64,24 +62,14 @@ async def export_run(
 
     Raises:
         RunDirectoryError: for a run that has not finished, or cannot be read.
-        ConfigError: for an unknown tool or task, a prompt that the tool cannot hold, a folder that cannot be made, or a
-            config of the run that cannot be used any more.
+        ConfigError: for an unknown tool or task, a prompt that the tool cannot hold, a folder that cannot be written, a
+            file there that a person has changed since, or a config of the run that cannot be used any more.
         TaskError, StoreError: when examples go along whose data or cache cannot be used any more.
     """
     exported = await _exported(run, to, task, without_system)
     files = TOOLS[to].files(exported)
     about = {**exported.about, "tasks": [{**each.about, **each.looks} for each in exported.tasks]}
-    files[ABOUT] = orjson.dumps(about, option=JSON).decode().strip()
-    folder = folder or run.path / "export" / to
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"{folder}: cannot write there: {why_not_made(error)}; name another folder with --out"
-        ) from error
-    for name, text in files.items():
-        write_text(folder / name, text)
-    return [folder / name for name in files]
+    return write_export(folder or run.path / "export" / to, files, about=about)
 
 
 async def _exported(run: RunDirectory, to: str, task: str, without_system: bool) -> ExportedRun:
