@@ -39,6 +39,21 @@ def test_without_a_folder_every_task_is_listed_with_where_to_get_it(folder: Path
     assert "medical/ob_gyn/train.jsonl" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("run.toml", "run.toml: here stand the domains' tasks (--domain NAME); `metaspo check CONFIG` shows those of"),
+        ("medical", "give a domain as --domain medical"),
+        ("my data", "my data is a folder: for one with the domains' data give --data 'my data'"),
+    ],
+)
+def test_what_is_given_in_place_of_an_option_is_told_what_it_is_for(folder: Path, given: str, says: str) -> None:
+    (folder / "my data").mkdir()
+    ended = here("tasks", given)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.errors[0].startswith(says)
+
+
 def test_what_is_there_is_counted_and_what_is_missing_is_named(folder: Path) -> None:
     write_safety(folder / "data", leave_out="safety/liar/test.jsonl")
     ended = here("tasks", "--domain", "safety", "--data", "data", "--json")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         generalize_prompt,
         transfer_prompt,
     )
-    from metaspo.actions.tasks import show_tasks
+    from metaspo.actions.tasks import show_tasks, tell_whose_tasks
     from metaspo.actions.watch import watch_runs
 else:
     __getattr__, __dir__ = late_exports(__name__)
@@ -63,6 +63,7 @@ __all__ = [
     "show_run",
     "show_runs",
     "show_tasks",
+    "tell_whose_tasks",
     "transfer_prompt",
     "verify_entries",
     "watch_runs",

@@ -1,9 +1,11 @@
 """The tasks of domains and what of their data is there, shown; and a config to begin with."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from metaspo.console import err, exit_on_user_error, out
 from metaspo.engine import ConfigError
@@ -40,6 +42,18 @@ def show_tasks(domains: Sequence[str], *, data: str | None, json: bool) -> None:
         return
     _print_table(states)
     _print_missing(states, folder)
+
+
+def tell_whose_tasks(given: str) -> NoReturn:
+    """Say what shows what was given in place of an option: a config, a folder of data, a domain."""
+    with exit_on_user_error():
+        if Path(given).is_dir():
+            raise ConfigError(f"{given} is a folder: for one with the domains' data give --data {shlex.quote(given)}")
+        if given in ("all", *(domain.name for domain in find_domains(["all", *own_domains()]))):
+            raise ConfigError(f"give a domain as --domain {given}")
+        raise ConfigError(
+            f"{given}: here stand the domains' tasks (--domain NAME); `metaspo check CONFIG` shows those of a config"
+        )
 
 
 def domain_starter(name: str) -> str:

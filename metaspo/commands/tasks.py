@@ -21,7 +21,9 @@ DataFolder = Annotated[
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command(name="tasks")
-def list_tasks(domain: DomainNames = None, data: DataFolder = None, json: Json = False) -> None:
+@app.command(name="tasks", context_settings={"allow_extra_args": True})
+def list_tasks(context: typer.Context, domain: DomainNames = None, data: DataFolder = None, json: Json = False) -> None:
     """List the tasks of the paper's domains and our own: examples at hand, and where to get what is missing."""
+    if context.args:
+        actions.tell_whose_tasks(context.args[0])
     actions.show_tasks(domain or [], data=data, json=json)
