@@ -326,6 +326,7 @@ def test_a_plan_asks_nothing(project: Path, server: ChatServer) -> None:
     ended = here("compare", "grid.toml", "--plan")
     assert ended.code == 0
     assert "grid.metaspo.seed1" in ended.out
+    assert "at most, as if the cache were empty and every answer of the optimizer could be used" in ended.out
     assert not server.answered
 
 

@@ -115,7 +115,12 @@ def _print_plan(grid: Grid, *, json: bool) -> None:
         )
         return
     columns = ("cell", "run", "train calls", "base calls", "optimizer calls", "dollars")
-    table = printing.make_table("at most, as if the cache were empty", *columns)
+    usable = (
+        " and every answer of the optimizer could be used"
+        if any(plan.calls.optimizer for _, _, plan, _ in plans)
+        else ""
+    )
+    table = printing.make_table(f"at most, as if the cache were empty{usable}", *columns)
     for number, name, estimate, _ in plans:
         dollars = "unknown" if estimate.dollars is None else f"${estimate.dollars:,.2f}"
         calls = estimate.calls
