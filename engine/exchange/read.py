@@ -69,7 +69,16 @@ def _read(path: Path) -> Imported:
     except ConfigError:
         raise
     except UNSHAPED as error:
-        raise ConfigError(f"{path}: is not as its tool writes it ({type(error).__name__}: {error})") from error
+        raise ConfigError(f"{path}: is not as its tool writes it: {_in_words(error)}") from error
+
+
+def _in_words(error: Exception) -> str:
+    """What an error of code that takes a shape for granted says of the file."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, AttributeError | TypeError | LookupError):
+        return "a text, a list or a table stands where the tool writes another of these"
+    return "its tables lie too deep" if isinstance(error, RecursionError) else str(error)
 
 
 def _as_written(path: Path) -> Imported:
