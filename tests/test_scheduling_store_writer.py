@@ -110,6 +110,19 @@ async def test_nobody_waits_for_ever_for_a_store_whose_put_many_is_no_coroutine_
             await asyncio.wait_for(gateway.complete(ask(1), lane="lane"), 60)
 
 
+@pytest.mark.virtual
+@pytest.mark.parametrize("method", ["get_many", "put_many"])
+async def test_a_store_that_cancels_itself_is_named(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    async def leaving(self: MemoryStore, given: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(MemoryStore, method, leaving)
+    async with Gateway([Lane("lane", [Server()])], store=MemoryStore()) as gateway:
+        for asking in (gateway.complete(ask(1), lane="lane"), gateway.complete_many([ask(2)] * 2, lane="lane")):
+            with pytest.raises(StoreError, match=f"The store's {method} raised a CancelledError, and nobody had"):
+                await asyncio.wait_for(asking, 60)
+
+
 class Failing(MemoryStore):
     """Fails in one of its methods, as the code of somebody's own store does."""
 

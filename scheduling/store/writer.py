@@ -122,5 +122,10 @@ async def _of_store(method: str, coming: Awaitable[T]) -> T:
         return await coming
     except StoreError:
         raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise StoreError(f"The store's {method} raised a CancelledError, and nobody had cancelled it.") from error
     except Exception as error:
         raise StoreError(f"The store's {method} failed: {type(error).__name__}: {error}.") from error
