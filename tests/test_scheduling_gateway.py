@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import math
 from collections.abc import Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, cast
@@ -432,6 +433,7 @@ def test_a_bug_in_a_backend_reaches_its_waiters_and_nobody_else() -> None:
         (Reply(make_entry().completion._replace(rest=cast("str", {}))), "no Completion with texts"),
         (Reply(make_entry().completion._replace(usage=Usage(1, -1))), "completion_tokens=-1.*whole numbers from 0 on"),
         (Reply(make_entry().completion._replace(usage=Usage(cast("int", 1.5), 1))), "prompt_tokens=1.5.*whole numbers"),
+        (Reply(make_entry().completion._replace(latency=math.nan)), "latency is nan, and must be seconds"),
         (Reply(make_entry().completion, cast("LimitHints", {"tokens_limit": 1})), "hints that are no LimitHints"),
         (asyncio.CancelledError(), "raised a CancelledError, and nobody had cancelled its call"),
     ],

@@ -13,7 +13,7 @@ handed over to be kept; the slot is free before that.
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 from metaspo.backends import (
@@ -214,6 +214,8 @@ def _why_no_reply(backend: Backend, task: "asyncio.Task[Reply]") -> BaseExceptio
     usage = completion.usage
     if not all(map(isinstance, usage, _COUNTS)) or min(usage) < 0:
         return _broken(backend, f"returned a {usage}: its counts must be whole numbers from 0 on")
+    if not isfinite(completion.latency):
+        return _broken(backend, f"returned a Completion whose latency is {completion.latency}, and must be seconds")
     return None
 
 
