@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sizes import rest_is_slow
@@ -357,6 +357,36 @@ def test_what_is_no_request_is_told_how_one_is_made(text: Any) -> None:  # noqa:
         for call in (client.complete, lambda given: client.complete_many([given])):
             with pytest.raises(TypeError, match=r"what is asked is a Request\(.*this is a (str|bytes|NoneType)"):
                 call(text)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        ("Is 7 prime?", "a request's messages are those of .*this is a str$"),
+        (("Is 7 prime?",), "this is a str: 'Is 7 prime[?]'$"),
+        ((Message("user", cast("str", 7)),), "a message's content is a text; this is a int: 7$"),
+    ],
+)
+def test_messages_that_are_none_are_told(messages: Any, says: str, temperature: float) -> None:  # noqa: ANN401 - the point
+    wrong = Request(model="m", messages=messages, sampling=Sampling(temperature=temperature))
+    with client_of(Simulated(lambda request: "yes")) as client:
+        for call in (client.complete, lambda given: client.complete_many([given])):
+            with pytest.raises(TypeError, match=says):
+                call(wrong)
+
+
+def test_one_request_is_no_batch() -> None:
+    with client_of(Simulated(lambda request: "yes")) as client:
+        for given in (ask("q"), "Is 7 prime?", 7):
+            with pytest.raises(TypeError, match=r"a batch is a list of Request\(.*; this is a (Request|str|int)$"):
+                client.complete_many(cast("list[Request]", given))
+
+
+@pytest.mark.parametrize("lanes", [Lane("m", [Scripted(lambda _: "")]), ["m"], "m", None])
+def test_what_is_no_list_of_lanes_is_told(lanes: Any) -> None:  # noqa: ANN401 - that is the point
+    with pytest.raises(TypeError, match=r"lanes: give a list of metaspo\.Lane; (this|in it) is "):
+        Client(lanes)
 
 
 def test_requests_that_come_from_a_generator_are_answered_too() -> None:

@@ -19,12 +19,13 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import NamedTuple, NoReturn, Self, cast
+from typing import NamedTuple, NoReturn, Self
 
 from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.cache import PASSWORD, Entry, QuickReader, Store, open_store, request_key
 from metaspo.scheduling.budget.account import Account
 from metaspo.scheduling.budget.budget import UNLIMITED, Budget
+from metaspo.scheduling.client.asked import in_batch, require_messages, require_request
 from metaspo.scheduling.client.draws import DrawCounter
 from metaspo.scheduling.client.end import close_at_exit, close_dropped, end_left, shut
 from metaspo.scheduling.client.failures import CallFailed, call_failed
@@ -181,7 +182,7 @@ class Client:
         self._require_elsewhere()
         if progress is None:
             return wait_for(self._begin_many(requests, lane, priority))
-        requests = list(requests)
+        requests = in_batch(requests)
         answers: list[Completion | CallFailed | None] = [None] * len(requests)
         for done, each in enumerate(self.as_completed(requests, lane=lane, priority=priority), 1):
             answers[each.position] = each.answer
@@ -243,6 +244,9 @@ class Client:
             key = request_key(asked)
         except ValueError as error:
             raise call_failed(error) from error
+        except (AttributeError, TypeError):
+            require_messages([request])
+            raise
         entry = self._reader.get(key)
         if entry is not None:
             context = copy_context() if self._on_call is not None else None
@@ -261,7 +265,7 @@ class Client:
         told: Callable[[Answered], None] | None = None,
     ) -> "Future[list[Completion | CallFailed]]":
         self._require_usable()
-        requests = list(requests)
+        requests = in_batch(requests)
         try:
             lanes = {self._lane_of(request, lane) for request in requests}
             if len(lanes) > 1:
@@ -269,15 +273,14 @@ class Client:
             asked = [self._draws.take(request) for request in requests]
         except ValueError as error:
             raise call_failed(error) from error
+        except (AttributeError, TypeError):
+            require_messages(requests)
+            raise
         counted = [not request.draw for request in requests]
         return self._thread.hand_over(self._complete_many(asked, counted, "".join(lanes), priority, told))
 
     def _lane_of(self, request: Request, named: str) -> str:
-        if not isinstance(cast(object, request), Request):
-            asked = 'Request(model="…", messages=(Message("user", "…"),))'
-            raise TypeError(
-                f"what is asked is a {asked}, in a batch a list of them; this is a {type(request).__name__}"
-            )
+        require_request(request)
         if not named and len(self._lanes) == 1:
             return next(iter(self._lanes))
         name = named or request.model
@@ -360,6 +363,8 @@ class Client:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # every kind of failure is one for the caller
+            if isinstance(error, AttributeError | TypeError):
+                require_messages(requests)
             raise call_failed(error) from error
         finally:
             for request, answer, ours in zip(requests, answers, counted, strict=True):

@@ -1,6 +1,7 @@
 """What a user says of one model: where it is served, how hard it may be driven, what it costs."""
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 from metaspo.backends import Backend
 from metaspo.scheduling.errors import RunStopped
@@ -67,9 +68,14 @@ class Lane:
 
 
 def by_name(lanes: Iterable[Lane]) -> dict[str, Lane]:
-    """Raises `ValueError` for two of one name."""
+    """Raises `ValueError` for two of one name, `TypeError` for what is no list of lanes."""
+    given: object = lanes
+    if isinstance(given, Lane) or not isinstance(given, Iterable):
+        raise TypeError(f"lanes: give a list of metaspo.Lane; this is {given!r}")
     named: dict[str, Lane] = {}
     for lane in lanes:
+        if not isinstance(cast(object, lane), Lane):
+            raise TypeError(f"lanes: give a list of metaspo.Lane; in it is {lane!r}")
         if lane.name in named:
             raise ValueError(f"two lanes are named {lane.name!r}")
         named[lane.name] = lane
