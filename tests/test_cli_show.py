@@ -379,19 +379,21 @@ async def run_with(stages: Stages, prepared: Prepared) -> None:
         await optimize(prepared, gateway=gateway, observer=stages)
 
 
-@pytest.mark.parametrize("sizes", [(2, 3), (0, 3), (2, 0)])
+@pytest.mark.parametrize(("sizes", "induced"), [((2, 3), 0), ((0, 3), 0), ((2, 0), 0), ((2, 3), 2)])
 def test_the_stage_is_the_one_that_the_run_was_at_when_the_journal_ended_there(
-    tmp_path: Path, sizes: tuple[int, int]
+    tmp_path: Path, sizes: tuple[int, int], induced: int
 ) -> None:
     """Never behind what the observer was told, and ahead only when nothing of its stage was still to come."""
     inner, outer = sizes
-    config = make_config({"runs": "runs", "inner": {"candidates": inner, "keep": 2}, "outer": {"candidates": outer}})
+    under = {"under": "induced", "induced": induced} if induced else {}
+    tables = {"inner": {"candidates": inner, "keep": 2}, "outer": {"candidates": outer, **under}}
+    config = make_config({"runs": "runs", **tables})
     tasks = (make_task("a"), make_task("b"), make_task("unseen", role="target"))
     stages = Stages(tmp_path)
     asyncio.run(run_with(stages, Prepared(config=config, tasks=tasks, folder=tmp_path)))
     (path,) = tmp_path.glob("runs/*/journal.jsonl")
     lines = path.read_bytes().splitlines(keepends=True)
-    said = {"iterations": 2, "tasks": [{"role": task.role} for task in tasks]}
+    said = {"iterations": 2, "tasks": [{"role": task.role} for task in tasks], "outer": under}
     cut = RunDirectory(tmp_path / "cut")
     cut.path.mkdir()
     cut.config.write_text("{}", encoding="utf-8")

@@ -279,6 +279,17 @@ def test_a_run_is_as_far_as_the_last_thing_that_began(event: Event, stage: str) 
     assert view.stage(iterations=2, sources=2) == stage
 
 
+def test_the_first_prompts_are_not_done_with_before_the_induced_ones_are() -> None:
+    """Where fewer could be induced the first round says that they are."""
+    view = RunView.of(
+        [Score(address="init/task=a", score=0.5), Score(address="induced/task=a/prompt=1/score", score=1)]
+    )
+    assert view.stage(iterations=1, sources=1, induced=1) == "iteration 1 of 1: inner loop"
+    assert view.stage(iterations=1, sources=1, induced=2) == "first prompts"
+    view.apply(Proposal(address="iter=1/inner/task=a/cand=1", user="x"))
+    assert view.stage(iterations=1, sources=1, induced=2) == "iteration 1 of 1: inner loop"
+
+
 def test_a_run_that_ends_by_its_calls_has_no_last_iteration_and_tests_when_it_tests() -> None:
     """What fills gaps before is the test of the first prompts."""
     events: list[Event] = [Score(address="init/task=a", score=0.5), Select(address="iter=4/outer")]

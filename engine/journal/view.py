@@ -1,6 +1,7 @@
 """What a run looks like from outside: one fold over its journal, from which everything is read that is told of it."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
@@ -110,7 +111,7 @@ class RunView:
         if self.sessions > 1:
             self._of_session = History(texts=self._texts)
         self._waits: list[BarrierWait] = []
-        self._scored = 0
+        self._scored: Counter[str] = Counter()
         self._tested = False
         self._reached: Reached = (0, 0)
 
@@ -148,7 +149,7 @@ class RunView:
             self._advance(event, Address.parse(event.address))
 
     def _advance(self, event: Event, address: Address) -> None:
-        self._scored += isinstance(event, Score) and address.loop == "init"
+        self._scored[address.loop] += isinstance(event, Score)
         self._tested |= address.loop == "test" and address.step.startswith("after")
         self._reached = max(self._reached, _begun(event, address))
         self.trials.apply(event, address)
@@ -158,12 +159,13 @@ class RunView:
         elif self.history is not self._of_session:
             self.history.apply(event, address, self.spent)
 
-    def stage(self, *, iterations: int | None, sources: int) -> str:
+    def stage(self, *, iterations: int | None, sources: int, induced: int = 0) -> str:
         """How far the last session got, as its observer is told, in a run of so many iterations and source tasks.
 
-        `iterations`: None for a run that ends by its calls.
+        `iterations`: None for a run that ends by its calls. `induced`: prompts that are induced and scored at first.
         """
-        first = (1, 0) if 0 < sources <= self._scored else (0, 0)
+        begun = 0 < sources <= self._scored["init"] and induced <= self._scored["induced"]
+        first = (1, 0) if begun else (0, 0)
         iteration, outer = max(self._reached, first)
         if not iteration:
             return "first prompts"

@@ -55,7 +55,9 @@ def session_of(
         number=view.sessions,
         since=view.start.wall or run.config.stat().st_mtime,  # written by every session when it begins
         stage=view.stage(
-            iterations=None if config.get("train_calls") else config.get("iterations", 0), sources=sources_of(config)
+            iterations=None if config.get("train_calls") else config.get("iterations", 0),
+            sources=sources_of(config),
+            induced=_induced_of(config),
         ),
         calls=view.session.calls,
         dollars=view.session.dollars,
@@ -67,6 +69,13 @@ def session_of(
 def sources_of(config: Mapping[str, Any]) -> int:
     """How many source tasks a stored config has."""
     return sum(task.get("role") == "source" for task in config.get("tasks", ()))
+
+
+def _induced_of(config: Mapping[str, Any]) -> int:
+    """How many user prompts a run of a stored config induces at first."""
+    outer = config.get("outer")
+    table = outer if isinstance(outer, Mapping) else {}
+    return sources_of(config) * int(table.get("induced", 0)) if table.get("under") == "induced" else 0
 
 
 def weights_of(config: Mapping[str, Any]) -> dict[str, float]:
