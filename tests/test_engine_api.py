@@ -510,6 +510,12 @@ def test_a_task_that_cannot_be_is_told_with_its_name() -> None:
     [
         ({"train": iter([{"question": "q", "answer": "a"}])}, "train: give a file's path or a list of rows"),
         ({"train": {"question": "q"}}, "train.question: unknown key"),
+        ({"train": ["q", "r"]}, "train: a row is a mapping by column, .*; row 1 is a str"),
+        (
+            {"test": [{"question": "q", "answer": "a"}, ("q", "a")]},
+            "test: a row is a mapping by column, .*; row 2 is a tu",
+        ),
+        ({"metric": 3}, "metric: must be a table"),
         ({"answer": 3}, "answer: must be a table"),
     ],
 )

@@ -50,9 +50,21 @@ def task(
         elif not isinstance(said[split], str | Sequence | Mapping):
             kind = type(said[split]).__name__
             raise TaskError(f"{split}: give a file's path or a list of rows; this is a {kind} [task {name!r}]")
+        elif isinstance(said[split], Sequence) and not isinstance(said[split], str):
+            _require_rows(said[split], f"[task {name!r}]", split=split)
     try:
         return TaskSpec.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("["))  # no tag of a union
         raise TaskError(f"{where or 'task'}: {in_words(first)} [task {name!r}]") from None
+
+
+def _require_rows(rows: Sequence[object], whose: str, *, split: str) -> None:
+    """Raises `TaskError` for one that has no columns."""
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            like = '{"question": "…", "answer": "…"}'
+            raise TaskError(
+                f"{split}: a row is a mapping by column, {like}; row {number} is a {type(row).__name__} {whose}"
+            )
