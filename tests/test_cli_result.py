@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer
-from command_line import here, write_project
+from command_line import draw_nothing, here, write_project
 from rich.console import Console
 from world import World, make_task
 
@@ -237,6 +237,14 @@ def test_a_run_that_cannot_be_read_says_why_and_hides_no_other(finished: Path) -
     assert "unreadable" in here("runs").out
     assert here("runs", "diff", "torn", "list").code == 2
     assert [here(command, "judge").code for command in ("show", "report", "answers")] == [2] * 3
+
+
+def test_a_page_that_cannot_be_written_is_told_with_what_to_do(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_nothing(monkeypatch)
+    (finished / "taken").write_text("mine", encoding="utf-8")
+    ended = here("report", "--out", "taken/page.html")
+    says = "taken/page.html: cannot be written: taken is a file; name another page with --out"
+    assert (ended.code, ended.errors) == (2, [says])
 
 
 def test_two_runs_are_set_side_by_side_in_the_folder_that_is_named_on_either_side(finished: Path) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from metaspo.backends.paths import write_whole
+from metaspo.backends.paths import why_not_made, write_whole
 from metaspo.cache import StoreError
 from metaspo.console import exit_on_user_error, out
 from metaspo.engine import ConfigError, RunDirectory, find_run
@@ -19,8 +19,13 @@ def write_page(run: str, *, page: Path | None, figures: Path | None, runs: Path)
         library = pages()
         html = library.run_page(directory, _answers(directory))
         target = page or directory.path / "report.html"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, html.encode())
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(target, html.encode())
+        except (PermissionError, FileExistsError, IsADirectoryError) as error:
+            raise ConfigError(
+                f"{target}: cannot be written: {why_not_made(error)}; name another page with --out"
+            ) from error
         out.print(f"Wrote {target}")
         if figures:
             for path in library.write_figures(directory, figures):
