@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer
-from command_line import end, here, run_into, write_project
+from command_line import end, here, run_into, write_data, write_project
 from world import World
 
 from metaspo.backends import Request
@@ -173,6 +173,22 @@ def test_a_run_that_goes_on_shows_the_best_so_far(project: Path, server: ChatSer
     assert all(each["before"] for task in found["tasks"] for each in task["examples"])
     server.release()
     end(running)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_train_examples_of_a_target_task_which_a_run_asks_nothing_about_are_shown_by_name_alone(
+    project: Path, server: ChatServer
+) -> None:
+    write_data(project, "unseen", train=6, test=4)
+    config = (project / "run.toml").read_text(encoding="utf-8")
+    both = config.replace('test = "unseen.test.jsonl"', 'train = "unseen.train.jsonl"\ntest = "unseen.test.jsonl"')
+    (project / "run.toml").write_text(both, encoding="utf-8")
+    here("optimize", "run.toml", "--quiet")
+    shown = answers("--split", "train")
+    assert [task["task"] for task in shown["tasks"]] == ["a", "b"]
+    assert shown["missing"] == ""
+    named = answers("--split", "train", "--task", "unseen")
+    assert [task["missing"] for task in named["tasks"]] == [12]
 
 
 def test_an_evaluation_says_every_answer_in_its_json(project: Path, server: ChatServer) -> None:

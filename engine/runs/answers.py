@@ -31,7 +31,7 @@ class RunAnswers:
     Attributes:
         after: whose answers those after are: "the prompts that it found", or of a run that has not finished "the best
             prompts so far".
-        tasks: those that have the split, in the order of the config.
+        tasks: those whose examples of the split the run asks, in the order of the config, or the one that was named.
         tests: what the answers are worth, before and after, of the tasks of which none is missing.
         regraded: how many of their grades are not those of the run's result.
     """
@@ -89,7 +89,7 @@ async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None 
     try:
         async with Gateway((), store=store) as gateway:  # without a lane: it can call nobody
             reader = _Reader(Base.of(config, gateway, LaneNames()))
-            having = [each for each in again.tasks if (each.train if split == "train" else each.test)]
+            having = [each for each in again.tasks if _is_shown(each, split, named=bool(task))]
             answered = [await reader.task_answers(each, again.pairs(each), split=split) for each in having]
     finally:
         await store.aclose()
@@ -103,6 +103,13 @@ async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None 
         tests=tuple(tests),
         regraded=_regraded(tests, told),
     )
+
+
+def _is_shown(task: Task, split: Split, *, named: bool) -> bool:
+    """Whether it has the split and, unless it was named, a run asks that: of a target task it asks test examples."""
+    if split == "test":
+        return bool(task.test)
+    return bool(task.train) and (named or task.role != "target")
 
 
 def _regraded(tests: Sequence[TestScore], told: Sequence[TestScore]) -> int:
